@@ -1,0 +1,37 @@
+# Every target calls `setup` by itself: on a bare Debian 12 with root, `make demo` and `make test` are all you need.
+
+PYTHON ?= /usr/bin/python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := src/bascule/native
+CLANG  ?= clang
+BPF_HEADERS := $(wildcard bpf/*.h)
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup native demo test check bench docs clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables python3-dev python3-venv
+
+.setup-stamp: pyproject.toml Makefile
+	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
+	 if [ -n "$$missing" ]; then \
+	   echo "installing $(APT_PACKAGES)"; \
+	   apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(APT_PACKAGES) >/dev/null; \
+	 fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts
+
+native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/libmaglev.so
+
+$(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+
+$(NATIVE)/libmaglev.so: bpf/maglev.c
+	$(CC) -O2 -shared -fPIC -Wall -Wextra -Werror $< -o $@

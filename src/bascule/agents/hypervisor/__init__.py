@@ -1,0 +1,1 @@
+"""The hypervisor agent (what the first talk calls the HV Daemon)."""

@@ -1,0 +1,1 @@
+"""The LB agent (what the first talk calls the NLB Manager)."""

@@ -1,0 +1,1 @@
+"""What draws packets to an LB node: the interface, a fake that ships, and one folder per real announcer."""

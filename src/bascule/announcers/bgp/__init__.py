@@ -1,0 +1,1 @@
+"""BGP by BIRD 2, with BFD."""

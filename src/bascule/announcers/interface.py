@@ -1,0 +1,30 @@
+"""The contract of an announcer. Calls block: the agent makes them from a thread of its own, never two at once."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from bascule.model.reports import AnnouncerReport
+
+
+class Announcer(Protocol):
+    """Draws the packets of addresses to this node."""
+
+    name: str
+
+    def start(self) -> None:
+        """Start, or take over what an earlier process left running, without dropping a session.
+
+        Raises SystemFailure with what is missing and how to get it.
+        """
+
+    def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+        """Announce exactly these addresses; returns a sentence per repair. Sessions stay up whatever changes."""
+
+    def observe(self) -> AnnouncerReport:
+        """Read what is announced and how the sessions are."""
+
+    def close(self) -> None:
+        """Let go of handles. Announcing goes on."""

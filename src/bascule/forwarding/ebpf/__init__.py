@@ -1,0 +1,1 @@
+"""Decapsulation and translation in tc (`bpf/tc_hypervisor.bpf.c`)."""

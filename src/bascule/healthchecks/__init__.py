@@ -1,0 +1,1 @@
+"""Checks of instances: the probes (which act), the verdict (pure rise and fall) and the runner."""

@@ -1,0 +1,68 @@
+"""Addresses that customers hold (elastic IPs) and the ranges they are taken from (address pools)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from uuid import UUID
+
+from bascule.model.errors import Exhausted, InvalidInput, Taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressPool:
+    """A range addresses are taken from. Every address of the range is usable: a VIP is a /32, it has no broadcast."""
+
+    id: UUID
+    name: str
+    network: IPv4Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticIP:
+    """An address held by a customer; `load_balancer_id` is None while nothing uses it."""
+
+    id: UUID
+    address: IPv4Address
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    address_pool_id: UUID
+    load_balancer_id: UUID | None = None
+
+
+def choose_address(
+    pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address | None = None
+) -> tuple[IPv4Address, UUID]:
+    """Choose a free address (the lowest) or confirm the wanted one; returns it with its pool's id.
+
+    Raises InvalidInput when the wanted address is outside every pool, Taken when somebody holds it, and Exhausted when
+    no pool has a free address.
+    """
+    if wanted is not None:
+        return _confirm(pools, taken, wanted)
+    for pool in pools:
+        for address in _addresses(pool.network):
+            if address not in taken:
+                return address, pool.id
+    if not pools:
+        raise Exhausted("There is no address pool yet: register one with POST /admin/v1/address-pools.")
+    names = ", ".join(f"{pool.name} ({pool.network})" for pool in pools)
+    raise Exhausted(f"Every address of {names} is taken: release one or register another address pool.")
+
+
+def _confirm(
+    pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address
+) -> tuple[IPv4Address, UUID]:
+    pool = next((pool for pool in pools if wanted in pool.network), None)
+    if pool is None:
+        ranges = ", ".join(str(pool.network) for pool in pools) or "none is registered"
+        raise InvalidInput(f"{wanted} is outside every address pool ({ranges}): choose one inside.", field="ip")
+    if wanted in taken:
+        raise Taken(f"{wanted} is taken: choose another address or leave the field out.", field="ip")
+    return wanted, pool.id
+
+
+def _addresses(network: IPv4Network) -> Iterator[IPv4Address]:
+    # IPv4Network iterates over the network and broadcast addresses too, which is what a range of /32s wants.
+    return iter(network)

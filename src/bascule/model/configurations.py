@@ -1,0 +1,77 @@
+"""What the control plane tells an agent: the desired state of one load balancer on one node.
+
+Every configuration carries an epoch (of the worker's lease) and a generation (of the expected state). An agent refuses
+one that is older than what it already obeys: that fences a worker that lost its lease and a message that came late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from bascule.model.health_checks import HealthCheck
+from bascule.model.strategies import Protocol, Strategy
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """Orders commands: a later lease beats an earlier one; within a lease a later generation beats an earlier one."""
+
+    epoch: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One instance of a service. Weight 0 keeps its connections and gives it no new ones."""
+
+    instance_id: UUID
+    address: IPv4Address
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfiguration:
+    """One service as an LB node carries it."""
+
+    id: UUID
+    protocol: Protocol
+    port: int
+    target_port: int
+    strategy: Strategy
+    hash_source_port: bool = True
+    health_check: HealthCheck
+    backends: tuple[Backend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerConfiguration:
+    """One load balancer as an LB node carries it. `hash_seed` is the same on every node, and secret."""
+
+    load_balancer_id: UUID
+    version: Version
+    address: IPv4Address
+    hash_seed: int
+    announced: bool
+    services: tuple[ServiceConfiguration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ForwardingRule:
+    """On a hypervisor: what comes through the tunnel for `address:port` goes to `instance:target_port`."""
+
+    address: IPv4Address
+    protocol: Protocol
+    port: int
+    instance: IPv4Address
+    target_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingConfiguration:
+    """One load balancer as a hypervisor carries it."""
+
+    load_balancer_id: UUID
+    version: Version
+    rules: tuple[ForwardingRule, ...] = ()

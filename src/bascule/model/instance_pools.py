@@ -1,0 +1,54 @@
+"""An instance pool is a group of machines that grows and shrinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
+from uuid import UUID
+
+WEIGHT_MAX = 100
+
+
+class InstancePoolState(StrEnum):
+    """States of the public API that we use."""
+
+    RUNNING = "running"
+    SCALING_UP = "scaling-up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One machine. `weight` 0 keeps its connections and gives it no new ones."""
+
+    id: UUID
+    name: str
+    address: IPv4Address
+    hypervisor_id: UUID
+    weight: int = 1
+    evicted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePool:
+    """`size` caps how many members serve, oldest first; None lets every member serve. The others stand by."""
+
+    id: UUID
+    name: str
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    members: tuple[Instance, ...] = ()
+
+    @property
+    def active(self) -> tuple[Instance, ...]:
+        """The members that serve now: not evicted, oldest first, at most `size`."""
+        willing = [member for member in self.members if not member.evicted]
+        return tuple(willing if self.size is None else willing[: self.size])
+
+    @property
+    def state(self) -> InstancePoolState:
+        """SCALING_UP while fewer members are registered than the size asks for."""
+        short = self.size is not None and len(self.active) < self.size
+        return InstancePoolState.SCALING_UP if short else InstancePoolState.RUNNING

@@ -1,0 +1,65 @@
+"""A load balancer is one customer's address with several services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from bascule.model.health_checks import HealthCheck
+from bascule.model.strategies import Protocol, Strategy
+
+
+class LoadBalancerState(StrEnum):
+    """States of the public API that we use (it also has *migrating* and *migrated*)."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    DELETING = "deleting"
+    ERROR = "error"
+
+
+class ServiceState(StrEnum):
+    """States of a service in the public API."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    UPDATING = "updating"
+    DELETING = "deleting"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Protocol and port of a load balancer, spread over an instance pool."""
+
+    id: UUID
+    name: str
+    description: str = ""
+    protocol: Protocol
+    port: int
+    target_port: int
+    strategy: Strategy
+    hash_source_port: bool = True
+    instance_pool_id: UUID
+    health_check: HealthCheck
+    state: ServiceState = ServiceState.CREATING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer:
+    """The expected state. `generation` grows with every change a user makes to it or to a pool it uses."""
+
+    id: UUID
+    name: str
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    address: IPv4Address
+    hash_seed: int
+    state: LoadBalancerState = LoadBalancerState.CREATING
+    generation: int = 1
+    created_at: datetime
+    services: tuple[Service, ...] = ()

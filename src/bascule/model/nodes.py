@@ -1,0 +1,34 @@
+"""The machines: LB nodes, which carry VIPs, and hypervisors, which carry instances. Each runs one agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Where a node's agent answers, and the bearer token it wants."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LBNode:
+    """A machine that carries VIPs. Nodes of one failure domain (rack, power feed) may die together."""
+
+    id: UUID
+    name: str
+    agent: Agent
+    failure_domain: str = ""
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hypervisor:
+    """A host that carries instances (a Kubernetes node is the hypervisor of its pods)."""
+
+    id: UUID
+    name: str
+    agent: Agent

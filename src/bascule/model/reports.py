@@ -1,0 +1,117 @@
+"""What an agent observes: read from the kernel and from BIRD, never from what it remembers doing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration
+from bascule.model.health_checks import Health
+from bascule.model.virtual_services import ServiceKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Totals since the data plane was loaded."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualBackendReport:
+    """One backend as the data plane has it."""
+
+    address: IPv4Address
+    weight: int
+    traffic: Traffic = Traffic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServiceReport:
+    """One service as the data plane has it."""
+
+    key: ServiceKey
+    traffic: Traffic = Traffic()
+    backends: tuple[VirtualBackendReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlaneReport:
+    """`ready` holds the addresses whose every service is in place; `counters` are the named fates of packets."""
+
+    ready: frozenset[IPv4Address] = frozenset()
+    services: tuple[VirtualServiceReport, ...] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """One routing session. `state` is the daemon's own word ("Established" when all is well)."""
+
+    neighbor: IPv4Address
+    state: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncerReport:
+    """`announced` holds the addresses this node draws traffic for."""
+
+    announced: frozenset[IPv4Address] = frozenset()
+    sessions: tuple[SessionReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingReport:
+    """`instances` are the tunnel endpoints in place."""
+
+    instances: frozenset[IPv4Address] = frozenset()
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendHealth:
+    """The verdict on one instance of one service, with the last check's own words."""
+
+    service_id: UUID
+    instance_id: UUID
+    health: Health
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerReport:
+    """One load balancer on one LB node: what it obeys, and what is true of it."""
+
+    configuration: BalancerConfiguration
+    ready: bool
+    announced: bool
+    health: tuple[BackendHealth, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LBNodeReport:
+    """All an LB agent knows. `problems` are sentences for a human; none means all is as desired."""
+
+    node: str
+    started_at: float
+    load_balancers: tuple[BalancerReport, ...] = ()
+    data_plane: DataPlaneReport = DataPlaneReport()
+    announcer: AnnouncerReport = AnnouncerReport()
+    problems: tuple[str, ...] = ()
+    repairs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorReport:
+    """All a hypervisor agent knows."""
+
+    node: str
+    started_at: float
+    load_balancers: tuple[ForwardingConfiguration, ...] = ()
+    forwarding: ForwardingReport = ForwardingReport()
+    problems: tuple[str, ...] = ()
+    repairs: int = 0

@@ -1,0 +1,1 @@
+"""Expected state in SQL: the tables, the queries by noun, the migrations."""
