@@ -51,9 +51,7 @@ def choose_address(
     raise Exhausted(f"Every address of {names} is taken: release one or register another address pool.")
 
 
-def _confirm(
-    pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address
-) -> tuple[IPv4Address, UUID]:
+def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address) -> tuple[IPv4Address, UUID]:
     pool = next((pool for pool in pools if wanted in pool.network), None)
     if pool is None:
         ranges = ", ".join(str(pool.network) for pool in pools) or "none is registered"

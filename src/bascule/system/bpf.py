@@ -167,7 +167,9 @@ class BpfMap:
     def set(self, key: bytes, value: bytes) -> None:
         """Insert or replace. On an array map a reader sees the old or the new word of each aligned 8 bytes."""
         if len(key) != self.key_size or len(value) != self.value_size:
-            raise ValueError(f"map {self.name} takes {self.key_size}/{self.value_size} bytes, not {len(key)}/{len(value)}")
+            raise ValueError(
+                f"map {self.name} takes {self.key_size}/{self.value_size} bytes, not {len(key)}/{len(value)}"
+            )
         _check(_lib.call("bpf_map_update_elem", self.fd, key, value, 0), f"update map {self.name}")
 
     def set_per_cpu(self, key: bytes, value: bytes) -> None:
@@ -235,7 +237,10 @@ class BpfObject:
 
     def program(self, name: str) -> int:
         """The file descriptor of a program."""
-        return _check(_lib.call("bpf_program__fd", _lib.call("bpf_object__find_program_by_name", self._object, name.encode())), name)
+        return _check(
+            _lib.call("bpf_program__fd", _lib.call("bpf_object__find_program_by_name", self._object, name.encode())),
+            name,
+        )
 
     def map(self, name: str) -> BpfMap:
         """A map by its name in C."""
@@ -306,7 +311,17 @@ def test_run(program: int, packet: bytes, *, repeat: int = 1) -> tuple[int, byte
     """Run a program on a packet: its verdict, the packet it leaves behind, and nanoseconds per run."""
     given, left = c.create_string_buffer(packet, len(packet)), c.create_string_buffer(len(packet) + 4096)
     options = _RunOpts(
-        c.sizeof(_RunOpts), c.cast(given, _POINTER), c.cast(left, _POINTER), len(packet), len(left), None, None, 0, 0, 0, repeat
+        c.sizeof(_RunOpts),
+        c.cast(given, _POINTER),
+        c.cast(left, _POINTER),
+        len(packet),
+        len(left),
+        None,
+        None,
+        0,
+        0,
+        0,
+        repeat,
     )
     _check(_lib.call("bpf_prog_test_run_opts", program, c.byref(options)), "run a program on a packet")
     return int(options.retval), left.raw[: options.data_size_out], int(options.duration)

@@ -15,7 +15,9 @@ def run(command: Sequence[str], *, stdin: str | None = None, timeout: float = 10
     except FileNotFoundError:
         raise SystemFailure(f"{command[0]} is not installed: install it (`make setup` knows the package).") from None
     except subprocess.TimeoutExpired:
-        raise SystemFailure(f"`{' '.join(command)}` did not end within {timeout:g} s: look at the machine's load.") from None
+        raise SystemFailure(
+            f"`{' '.join(command)}` did not end within {timeout:g} s: look at the machine's load."
+        ) from None
     if done.returncode:
         words = (done.stderr or done.stdout).strip() or "no message"
         raise SystemFailure(f"`{' '.join(command)}` failed with status {done.returncode}: {words}")

@@ -29,7 +29,9 @@ def enter(name: str) -> None:
         raise SystemFailure(f"Cannot enter network namespace {name}: {error.strerror}. Is it up?") from error
     try:
         if _libc.setns(handle, _CLONE_NEWNET):
-            raise SystemFailure(f"Cannot enter network namespace {name}: {os.strerror(ctypes.get_errno())}. Are you root?")
+            raise SystemFailure(
+                f"Cannot enter network namespace {name}: {os.strerror(ctypes.get_errno())}. Are you root?"
+            )
     finally:
         os.close(handle)
 

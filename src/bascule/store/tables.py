@@ -1,0 +1,169 @@
+"""Every table of the expected state. Migrations in `migrations/` build exactly these (a test compares them).
+
+Identifiers are UUIDs as text and addresses text, so that SQLite and PostgreSQL agree; times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from bascule.orchestration import tables as orchestration_tables
+
+# Names for constraints, so that a later migration can drop them by name on every database.
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+_ID = String(36)
+
+
+def _noun(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
+    return Table(name, metadata, Column("id", _ID, primary_key=True), *columns)
+
+
+lb_nodes = _noun(
+    "lb_nodes",
+    Column("name", String(255), nullable=False, unique=True),
+    Column("agent_url", String(255), nullable=False),
+    Column("agent_token", String(255), nullable=False),
+    Column("failure_domain", String(255), nullable=False, default=""),
+    Column("enabled", Boolean, nullable=False, default=True),
+)
+
+hypervisors = _noun(
+    "hypervisors",
+    Column("name", String(255), nullable=False, unique=True),
+    Column("agent_url", String(255), nullable=False),
+    Column("agent_token", String(255), nullable=False),
+)
+
+address_pools = _noun(
+    "address_pools",
+    Column("name", String(255), nullable=False, unique=True),
+    Column("network", String(64), nullable=False, unique=True),
+)
+
+load_balancers = _noun(
+    "load_balancers",
+    Column("name", String(255), nullable=False),
+    Column("description", String(255), nullable=False, default=""),
+    Column("labels", JSON, nullable=False, default=dict),
+    # An unsigned 64-bit number as text: SQL integers are signed.
+    Column("hash_seed", String(20), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("generation", Integer, nullable=False, default=1),
+    Column("created_at", Float, nullable=False),
+)
+
+# One address, one row: the unique constraint is what makes an address belong to one holder at most.
+elastic_ips = _noun(
+    "elastic_ips",
+    Column("address", String(64), nullable=False, unique=True),
+    Column("description", String(255), nullable=False, default=""),
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("address_pool_id", _ID, ForeignKey("address_pools.id"), nullable=False),
+    Column("load_balancer_id", _ID, ForeignKey("load_balancers.id"), nullable=True, unique=True),
+    # An address that came with its load balancer goes with it; one a user created stays.
+    Column("managed", Boolean, nullable=False, default=False),
+    Column("created_at", Float, nullable=False),
+)
+
+instance_pools = _noun(
+    "instance_pools",
+    Column("name", String(255), nullable=False),
+    Column("description", String(255), nullable=False, default=""),
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("size", Integer, nullable=True),
+    # Fields of the public API that only a hypervisor's own manager uses; kept so that they read back as written.
+    Column("template", JSON, nullable=False, default=dict),
+    Column("created_at", Float, nullable=False),
+)
+
+instances = _noun(
+    "instances",
+    Column("instance_pool_id", _ID, ForeignKey("instance_pools.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String(255), nullable=False),
+    Column("address", String(64), nullable=False, unique=True),
+    Column("hypervisor_id", _ID, ForeignKey("hypervisors.id"), nullable=False),
+    Column("weight", Integer, nullable=False, default=1),
+    Column("evicted", Boolean, nullable=False, default=False),
+    # Order of registration: the oldest members serve first when the size caps the pool.
+    Column("position", Integer, nullable=False),
+)
+
+services = _noun(
+    "services",
+    Column("load_balancer_id", _ID, ForeignKey("load_balancers.id"), nullable=False, index=True),
+    Column("name", String(255), nullable=False),
+    Column("description", String(255), nullable=False, default=""),
+    Column("protocol", String(8), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("target_port", Integer, nullable=False),
+    Column("strategy", String(32), nullable=False),
+    Column("hash_source_port", Boolean, nullable=False, default=True),
+    Column("instance_pool_id", _ID, ForeignKey("instance_pools.id"), nullable=False, index=True),
+    Column("health_check", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("position", Integer, nullable=False),
+    UniqueConstraint("load_balancer_id", "protocol", "port", name="uq_services_endpoint"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("load_balancer_id", _ID, ForeignKey("load_balancers.id"), primary_key=True),
+    Column("lb_node_id", _ID, ForeignKey("lb_nodes.id"), primary_key=True),
+)
+
+operations = _noun(
+    "operations",
+    Column("command", String(64), nullable=False),
+    Column("reference_kind", String(32), nullable=False),
+    Column("reference_id", _ID, nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(16), nullable=True),
+    Column("message", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    # Kept readable, because verifying an HMAC needs the secret itself.
+    Column("secret", String(128), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+# The last verdict each LB node gave on each instance of each service, as the watcher read it from the agents.
+health_statuses = Table(
+    "health_statuses",
+    metadata,
+    Column("lb_node_id", _ID, primary_key=True),
+    Column("service_id", _ID, primary_key=True),
+    Column("instance_id", _ID, primary_key=True),
+    Column("health", String(16), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    Column("observed_at", Float, nullable=False),
+)
+
+orchestration = orchestration_tables.define(metadata)
