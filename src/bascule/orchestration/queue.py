@@ -58,13 +58,12 @@ class Queue:
     def request(
         self, connection: Connection, entity: Entity, *, priority: Priority, reason: str, now: float, delay: float = 0.0
     ) -> None:
-        """Ask for a reconciliation: at once, or after `delay` seconds when nobody wants it earlier."""
+        """Ask for a reconciliation: at once, or after `delay` seconds when nobody wants it earlier.
+
+        An entity that waits after a failure keeps waiting, unless a user or an operator asks.
+        """
         table, due_at = self._table, now + delay
-        row = connection.execute(
-            select(table.c.priority, table.c.due_at, table.c.requested, table.c.done, table.c.reasons)
-            .where(self._is(entity))
-            .with_for_update()
-        ).one_or_none()
+        row = connection.execute(select(table).where(self._is(entity)).with_for_update()).one_or_none()
         if row is None:
             connection.execute(
                 insert(table).values(
@@ -78,6 +77,8 @@ class Queue:
             )
             return
         waiting = row.requested > row.done
+        backing_off = waiting and row.attempts > 0 and priority > Priority.OPERATOR
+        earliest = row.due_at if backing_off else min(row.due_at, due_at)
         reasons = [*row.reasons, reason] if waiting else [reason]
         connection.execute(
             update(table)
@@ -85,7 +86,7 @@ class Queue:
             .values(
                 requested=row.requested + 1,
                 priority=min(row.priority, priority) if waiting else priority,
-                due_at=min(row.due_at, due_at) if waiting else due_at,
+                due_at=earliest if waiting else due_at,
                 reasons=list(dict.fromkeys(reasons))[-REASONS_KEPT:],
             )
         )
