@@ -1,0 +1,104 @@
+"""Announce by BGP: keep BIRD running with our configuration, and keep the routes it announces."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Set
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from bascule.announcers.bgp.render import BgpOptions, render
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import AnnouncerReport, SessionReport
+from bascule.system.bird import BirdProtocol, BirdSocket
+from bascule.system.blackhole_routes import BlackholeRoutes
+from bascule.system.commands import run
+
+
+class BgpAnnouncer:
+    """BIRD runs as a daemon of its own, so sessions and announcements outlive this process."""
+
+    name = "bgp"
+
+    def __init__(self, options: BgpOptions, run_dir: Path) -> None:
+        """`run_dir` holds this node's configuration, socket, pid file and log; no other BIRD may use it."""
+        self._options = options
+        self._run_dir = run_dir
+        self._file = run_dir / "bird.conf"
+        self._text = render(options, run_dir / "bird.log")
+        self._socket = BirdSocket(run_dir / "bird.ctl")
+        self._unread = False
+        self._routes = BlackholeRoutes(table=options.table, owner=options.owner)
+
+    def start(self) -> None:
+        """Start BIRD, or find it running; the routes an earlier process left go on being announced."""
+        if shutil.which("bird") is None:
+            raise SystemFailure("BIRD is not installed: install the package bird2 (`make setup` does).")
+        self._keep_bird()
+
+    def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+        """Compare the routes the kernel has with `addresses`, and see that BIRD runs with our configuration."""
+        # Routes first: a BIRD that is about to start must find the right ones.
+        return (*self._keep_routes(addresses), *self._keep_bird())
+
+    def _keep_routes(self, addresses: Set[IPv4Address]) -> list[str]:
+        present = self._routes.present()
+        unwanted, missing = sorted(present - addresses), sorted(addresses - present)
+        if unwanted:
+            self._routes.remove(unwanted)
+        if missing:
+            self._routes.add(missing)
+        return [*(f"withdrew {address}" for address in unwanted), *(f"announced {address}" for address in missing)]
+
+    def _keep_bird(self) -> list[str]:
+        repairs = []
+        if self._read() != self._text:
+            self._write()
+            self._unread = True
+            repairs.append(f"wrote {self._file}")
+        if not self._socket.alive():
+            pid = self._run_dir / "bird.pid"
+            run(["bird", "-c", str(self._file), "-s", str(self._run_dir / "bird.ctl"), "-P", str(pid)])
+            repairs.append("started BIRD")
+        elif self._unread:
+            self._socket.ask("configure")
+            repairs.append("had BIRD read its configuration")
+        self._unread = False
+        return repairs
+
+    def _read(self) -> str | None:
+        try:
+            return self._file.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _write(self) -> None:
+        try:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            half = self._file.with_suffix(".new")
+            half.write_text(self._text)
+            half.replace(self._file)
+        except OSError as error:
+            raise SystemFailure(
+                f"Cannot write {self._file}: {error.strerror}. Is there space, are you root?"
+            ) from error
+
+    def observe(self) -> AnnouncerReport:
+        """The routes really in the kernel, and the sessions as BIRD tells them (none while it is not running)."""
+        protocols = self._socket.protocols() if self._socket.alive() else ()
+        sessions = tuple(self._session(protocol) for protocol in protocols if protocol.kind == "BGP")
+        missing = {neighbor.address for neighbor in self._options.neighbors} - {each.neighbor for each in sessions}
+        down = tuple(
+            SessionReport(neighbor=address, state="BIRD is not running", up=False) for address in sorted(missing)
+        )
+        return AnnouncerReport(announced=self._routes.present(), sessions=sessions + down)
+
+    def _session(self, protocol: BirdProtocol) -> SessionReport:
+        state = protocol.details.get("BGP state", protocol.info)
+        neighbor = IPv4Address(protocol.details["Neighbor address"])
+        return SessionReport(neighbor=neighbor, state=state, up=state == "Established")
+
+    def close(self) -> None:
+        """Nothing is held. BIRD goes on."""

@@ -1,0 +1,127 @@
+"""BIRD's configuration: pure. Every value is a number, an address or a checked path, so there is nothing to escape."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from bascule.model.errors import InvalidInput
+
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]+")
+_AS_MAX = 2**32 - 1  # RFC 6793
+
+_TEMPLATE = """\
+# Written by the bascule LB agent, which writes it again when it is changed.
+log "{{ log }}" 1048576 "{{ log }}.old" { info, remote, warning, error, auth, fatal, bug };
+router id {{ router_id }};
+
+ipv4 table vips;
+
+protocol device { }
+
+# What the agent puts into kernel table {{ table }} is announced. Nothing is ever written back to the kernel.
+protocol kernel announced {
+  learn;
+  kernel table {{ table }};
+  scan time 10;
+  ipv4 {
+    table vips;
+    import where krt_source = {{ owner }} && net.len = 32;
+    export none;
+  };
+}
+
+protocol bfd {
+  interface "*" {
+    min rx interval {{ bfd_interval_ms }} ms;
+    min tx interval {{ bfd_interval_ms }} ms;
+    multiplier {{ bfd_multiplier }};
+  };
+}
+{% for neighbor in neighbors %}
+
+protocol bgp router{{ loop.index }} {
+  local as {{ local_as }};
+  neighbor {{ neighbor.address }} as {{ neighbor.asn }};
+  bfd on;
+  hold time 9;
+  keepalive time 3;
+  connect retry time 2;
+  connect delay time 1;
+  error wait time 1, 10;
+  ipv4 {
+    table vips;
+    import none;
+    export where proto = "announced";
+    next hop self;
+  };
+}
+{% endfor %}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A router and its AS number."""
+
+    address: IPv4Address
+    asn: int
+
+    @classmethod
+    def parse(cls, text: str) -> Neighbor:
+        """Read "192.0.2.1/65000". Raises InvalidInput."""
+        address, _, asn = text.partition("/")
+        try:
+            return cls(IPv4Address(address), _as_number(int(asn)))
+        except ValueError:
+            raise InvalidInput(f"{text!r} is not a neighbor: write address/AS, such as 192.0.2.1/65000.") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BgpOptions:
+    """All that shapes the configuration. Raises InvalidInput when a value is out of range."""
+
+    local_as: int
+    router_id: IPv4Address
+    neighbors: tuple[Neighbor, ...]
+    bfd_interval_ms: int = 300
+    bfd_multiplier: int = 3
+    table: int = 7900
+    owner: int = 79
+
+    def __post_init__(self) -> None:
+        for number in (self.local_as, *(neighbor.asn for neighbor in self.neighbors)):
+            _as_number(number)
+        if len({neighbor.address for neighbor in self.neighbors}) != len(self.neighbors):
+            raise InvalidInput("A BGP neighbor is listed twice: name each router once.")
+        if any(neighbor.asn == self.local_as for neighbor in self.neighbors):
+            raise InvalidInput("A BGP neighbor has our own AS number: only external BGP is spoken, use another AS.")
+        if not (10 <= self.bfd_interval_ms <= 60_000 and 2 <= self.bfd_multiplier <= 255):
+            raise InvalidInput("BFD wants an interval of 10 to 60000 ms and a multiplier of 2 to 255.")
+
+
+def _as_number(number: int) -> int:
+    if not 1 <= number <= _AS_MAX:
+        raise InvalidInput(f"{number} is not an AS number: use 1 to {_AS_MAX}.")
+    return number
+
+
+def render(options: BgpOptions, log: Path) -> str:
+    """The whole configuration file; `log` is BIRD's log file. Raises InvalidInput when the path needs quoting."""
+    if not _PLAIN_PATH.fullmatch(str(log)):
+        raise InvalidInput(f"{log} cannot be written into BIRD's configuration: use letters, digits, dots and dashes.")
+    # The output is not HTML: escaping would corrupt it, and the options hold nothing that needs it.
+    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701
+    return environment.from_string(_TEMPLATE).render(
+        log=log,
+        router_id=options.router_id,
+        table=options.table,
+        owner=options.owner,
+        bfd_interval_ms=options.bfd_interval_ms,
+        bfd_multiplier=options.bfd_multiplier,
+        local_as=options.local_as,
+        neighbors=options.neighbors,
+    )

@@ -1,0 +1,25 @@
+"""A probe that answers what it was told, for tests and demonstrations."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address
+
+from bascule.healthchecks.interface import ProbeResult
+from bascule.model.health_checks import HealthCheck
+
+
+class FakeProbe:
+    """Every instance is healthy unless it is in `down` (refuses) or `silent` (never answers)."""
+
+    def __init__(self) -> None:
+        self.down: set[IPv4Address] = set()
+        self.silent: set[IPv4Address] = set()
+        self.checks: list[IPv4Address] = []
+
+    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
+        """Answer as told."""
+        self.checks.append(address)
+        if address in self.silent:
+            await asyncio.Event().wait()
+        return ProbeResult(False, "connection refused") if address in self.down else ProbeResult(True, "fine")

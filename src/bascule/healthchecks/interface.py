@@ -1,0 +1,42 @@
+"""The contract of a probe, and what is probed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+from uuid import UUID
+
+from bascule.model.health_checks import HealthCheck
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How one check ended; `message` is in the instance's or the kernel's own words where there are any."""
+
+    ok: bool
+    message: str
+
+
+class Probe(Protocol):
+    """Speaks to an instance once. The caller cancels it when `health_check.timeout` is over."""
+
+    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+        """Check the instance at its own address, not through the tunnel. Never raises for what the instance does."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKey:
+    """One instance of one service: two services may judge the same instance differently."""
+
+    service_id: UUID
+    instance_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is probed, where and how."""
+
+    key: TargetKey
+    address: IPv4Address
+    health_check: HealthCheck

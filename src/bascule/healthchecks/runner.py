@@ -1,0 +1,134 @@
+"""Runs the checks: one task a target, each at a phase of its own so that checks spread over the interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from random import Random
+
+import structlog
+
+from bascule.healthchecks.interface import Probe, ProbeResult, Target, TargetKey
+from bascule.healthchecks.verdict import Verdict, judge
+from bascule.model.health_checks import Health, HealthCheckMode
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class HealthCheckRunner:
+    """Keeps a verdict on every target. Use it from one event loop."""
+
+    def __init__(
+        self,
+        probes: Mapping[HealthCheckMode, Probe],
+        *,
+        random: Random,
+        on_change: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`on_change` is called after the health of any target changed; `sleep` takes seconds."""
+        self._probes = probes
+        self._random = random
+        self.on_change = on_change
+        self._sleep = sleep
+        self._targets: dict[TargetKey, Target] = {}
+        self._tasks: dict[TargetKey, asyncio.Task[None]] = {}
+        self._verdicts: dict[TargetKey, Verdict] = {}
+        self._decided = asyncio.Condition()
+
+    @property
+    def verdicts(self) -> dict[TargetKey, Verdict]:
+        """The verdict on every target; UNKNOWN before its first check has ended."""
+        return {key: self._verdicts.get(key, Verdict()) for key in self._targets}
+
+    def seed(self, verdicts: Mapping[TargetKey, Verdict]) -> None:
+        """Take over saved verdicts, before the targets are set: each holds until a new check says otherwise."""
+        self._verdicts.update(verdicts)
+
+    def set_targets(self, targets: Iterable[Target]) -> None:
+        """Check exactly these. A target that did not change goes on undisturbed.
+
+        A target whose check changed keeps its verdict until the new check says otherwise; one whose address changed
+        is another machine, and UNKNOWN.
+        """
+        wanted = {target.key: target for target in targets}
+        for key in [key for key, target in self._targets.items() if wanted.get(key) != target]:
+            moved = key not in wanted or wanted[key].address != self._targets[key].address
+            self._drop(key, forget=moved)
+        for key, target in wanted.items():
+            if key not in self._targets:
+                self._targets[key] = target
+                self._tasks[key] = asyncio.create_task(self._watch(target), name=f"health-check-{target.address}")
+        for key in [key for key in self._verdicts if key not in wanted]:
+            del self._verdicts[key]
+
+    def _drop(self, key: TargetKey, *, forget: bool) -> None:
+        self._tasks.pop(key).cancel()
+        del self._targets[key]
+        if forget:
+            self._verdicts.pop(key, None)
+
+    async def first_verdicts(self, limit: float) -> None:
+        """Wait until no target is UNKNOWN, at most as long as the slowest of them may take, and `limit` seconds."""
+        unknown = [self._targets[key] for key, verdict in self.verdicts.items() if verdict.health is Health.UNKNOWN]
+        if not unknown:
+            return
+        keys = {target.key for target in unknown}
+        slowest = max(target.health_check.timeout for target in unknown)
+        try:
+            async with asyncio.timeout(min(limit, slowest)), self._decided:
+                await self._decided.wait_for(lambda: not any(self._undecided(key) for key in keys))
+        except TimeoutError:
+            return
+
+    def _undecided(self, key: TargetKey) -> bool:
+        return key in self._targets and key not in self._verdicts
+
+    async def close(self) -> None:
+        """Stop every check and wait until it has stopped."""
+        tasks = list(self._tasks.values())
+        for key in list(self._tasks):
+            self._drop(key, forget=False)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, target: Target) -> None:
+        interval = float(target.health_check.interval)
+        if target.key in self._verdicts:
+            await self._sleep(self._random.uniform(0, interval))
+        else:
+            await self._record(target)
+            await self._sleep(self._random.uniform(0, interval))
+        while True:
+            begun = asyncio.get_running_loop().time()
+            await self._record(target)
+            elapsed = asyncio.get_running_loop().time() - begun
+            await self._sleep(max(0.0, interval - elapsed))
+
+    async def _record(self, target: Target) -> None:
+        result = await self._check(target)
+        before = self._verdicts.get(target.key, Verdict())
+        after = judge(before, result, target.health_check.retries)
+        self._verdicts[target.key] = after
+        if after.health is before.health:
+            return
+        log.info(
+            "health changed",
+            service=str(target.key.service_id),
+            instance=str(target.key.instance_id),
+            address=str(target.address),
+            health=after.health.value,
+            message=after.message,
+        )
+        async with self._decided:
+            self._decided.notify_all()
+        self.on_change()
+
+    async def _check(self, target: Target) -> ProbeResult:
+        timeout = target.health_check.timeout
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._probes[target.health_check.mode].check(target.address, target.health_check)
+        except TimeoutError:
+            return ProbeResult(False, f"no answer within {timeout} s")
+        except Exception as error:  # noqa: BLE001  a probe's own fault must not end the watch; it counts as a failure
+            return ProbeResult(False, f"{type(error).__name__}: {error}")
