@@ -28,10 +28,10 @@ APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev li
 
 setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts
 
-native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/libmaglev.so
+native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/libbascule.so
 
 $(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 
-$(NATIVE)/libmaglev.so: bpf/maglev.c
-	$(CC) -O2 -shared -fPIC -Wall -Wextra -Werror $< -o $@
+$(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
+	$(CC) -O2 -shared -fPIC -Wall -Wextra -Werror $(filter %.c,$^) -o $@

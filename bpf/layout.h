@@ -1,0 +1,88 @@
+// The tables of the XDP balancer, as the program and user space both see them (user space: dataplanes/xdp/layout.py).
+// Change LAYOUT_VERSION there whenever a struct here changes: an upgraded agent then starts with fresh tables.
+//
+// All words are little-endian except addresses, ports and MACs, which keep the order they have on the wire.
+#pragma once
+#include <linux/types.h>
+
+#define SERVICE_SLOTS 4096    // of the service table's hash; a power of two
+#define SERVICE_SLOTS_LOG2 12
+#define SERVICE_PROBES 16     // how far a lookup walks before it gives up
+#define RING_SLOTS 65537      // a prime, so that every Maglev permutation visits every slot
+#define SEQUENCE_SLOTS 4096   // of a round robin sequence
+#define BACKENDS_MAX 32768    // an index fits in 15 bits; 0 means none
+#define BUCKET_FLOWS 8        // 8 words of 8 bytes: one cache line
+
+// 8 bytes: protocol, 0, port (2 bytes, network order), VIP (4 bytes, network order). 0 marks a free slot.
+typedef __u64 service_key;
+
+#define SERVICE_ROUND_ROBIN 1 // new flows take the next backend of the sequence, and every flow is remembered
+#define SERVICE_SETTLED 2     // the ring changed so long ago that a UDP flow nobody remembers must be a new one
+
+struct service {
+	service_key key;
+	__u64 seed;      // salts the hash; made from the load balancer's seed and the key, so equal on every node
+	__u32 index;     // of its ring, its sequence and its totals
+	__u32 hash_mask; // which bits of (source port, destination port) the ring hash takes in
+	__u32 flags;
+	__u32 unused;
+};
+
+// Two copies: user space writes the one that is not active, then flips `active`. Readers never see a half-written table.
+struct service_table {
+	__u32 active;
+	__u32 unused;
+	struct service copy[2][SERVICE_SLOTS + SERVICE_PROBES];
+};
+
+// One backend of one service: an instance that serves two services has two entries, each with its own health and totals.
+#define BACKEND_RESOLVED 1    // the MAC addresses below are known
+#define BACKEND_TRANSMIT 2    // XDP_TX is safe when the packet leaves where it came in (not on veth)
+
+struct backend {
+	service_key service; // whose backend it is; a word of a flow table that says otherwise is not believed
+	__u32 address;       // where the tunnel ends; 0: removed
+	__u32 ifindex;       // leads to the next hop
+	__u8 destination_mac[6];
+	__u8 source_mac[6];
+	__u16 flags;
+	__u16 inner_mtu;     // the longest IP packet that fits the tunnel, bytes
+};
+
+// A slot of a Maglev ring: bit 31 dirty, bits 30-16 the old owner, bits 15-0 the current owner.
+#define SLOT_DIRTY 0x80000000u
+#define SLOT_OLD(slot) ((slot) >> 16 & 0x7fff)
+#define SLOT_CURRENT(slot) ((slot) & 0xffff)
+
+struct ring {
+	__u32 slot[RING_SLOTS];
+};
+
+struct sequence {
+	__u64 next;   // counts new flows; written by the program
+	__u32 length; // of what follows, 0 when no backend takes new flows
+	__u32 unused;
+	__u16 backend[SEQUENCE_SLOTS];
+};
+
+// A remembered flow: bits 63-32 tag (63-48 are its ring slot), bits 31-16 time last seen, bits 15-0 backend. 0: free.
+#define FLOW_TAG(word) ((__u32)((word) >> 32))
+#define FLOW_SLOT(word) ((__u32)((word) >> 48))
+#define FLOW_SEEN(word) ((__u16)((word) >> 16))
+#define FLOW_BACKEND(word) ((__u16)(word))
+#define FLOW_TICK_LOG2_NS 30  // one tick of `time last seen` is 2^30 ns, about 1.07 s
+
+struct bucket {
+	__u64 flow[BUCKET_FLOWS];
+};
+
+struct total {
+	__u64 packets;
+	__u64 bytes;
+};
+
+// Read-only data, set before the program is loaded.
+struct settings {
+	__u32 tunnel_source; // the shared prefix of the outer source, network order, last two bytes 0
+	__u32 flow_buckets;  // a power of two
+};
