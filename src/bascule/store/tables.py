@@ -1,6 +1,7 @@
 """Every table of the expected state. Migrations in `migrations/` build exactly these (a test compares them).
 
-Identifiers are UUIDs as text and addresses text, so that SQLite and PostgreSQL agree; times are seconds since the epoch.
+Identifiers are UUIDs as text and addresses text, so that SQLite and PostgreSQL agree; times are seconds since
+the epoch.
 """
 
 from __future__ import annotations
@@ -142,6 +143,16 @@ operations = _noun(
     Column("reason", String(16), nullable=True),
     Column("message", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),
+)
+
+# Which generation of which entity an operation still waits for; it succeeds when its last row is gone.
+awaited = Table(
+    "awaited",
+    metadata,
+    Column("operation_id", _ID, ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("entity_id", _ID, primary_key=True, index=True),
+    Column("generation", Integer, nullable=False),
 )
 
 api_keys = Table(

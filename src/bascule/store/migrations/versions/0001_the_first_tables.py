@@ -180,6 +180,23 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_instances_instance_pool_id"), ["instance_pool_id"], unique=False)
 
     op.create_table(
+        "awaited",
+        sa.Column("operation_id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("entity_id", sa.String(length=36), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["operation_id"],
+            ["operations.id"],
+            name=op.f("fk_awaited_operation_id_operations"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("operation_id", "kind", "entity_id", name=op.f("pk_awaited")),
+    )
+    with op.batch_alter_table("awaited", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_awaited_entity_id"), ["entity_id"], unique=False)
+
+    op.create_table(
         "job_steps",
         sa.Column("job_id", sa.String(length=36), nullable=False),
         sa.Column("path", sa.String(length=128), nullable=False),
@@ -240,6 +257,10 @@ def downgrade() -> None:
     op.drop_table("services")
     op.drop_table("placements")
     op.drop_table("job_steps")
+    with op.batch_alter_table("awaited", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_awaited_entity_id"))
+
+    op.drop_table("awaited")
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_instances_instance_pool_id"))
 

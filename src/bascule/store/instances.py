@@ -1,0 +1,115 @@
+"""Instances, the members of pools, read and written inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    func,
+    select,
+)
+from sqlalchemy import (
+    delete as sql_delete,
+)
+from sqlalchemy import (
+    insert as sql_insert,
+)
+from sqlalchemy import (
+    update as sql_update,
+)
+
+from bascule.model.errors import NotFound, Taken
+from bascule.model.instance_pools import Instance
+from bascule.store import tables
+from bascule.store.violations import refused_when_taken
+
+_TABLE = tables.instances
+
+
+def insert(connection: Connection, pool_id: UUID, instance: Instance) -> None:
+    """Register a member after the others. Raises Taken when another instance has the address."""
+    last = connection.execute(
+        select(func.max(_TABLE.c.position)).where(_TABLE.c.instance_pool_id == str(pool_id))
+    ).scalar_one_or_none()
+    position = 0 if last is None else last + 1
+    with refused_when_taken(_address_taken(instance)):
+        connection.execute(
+            sql_insert(_TABLE).values(
+                id=str(instance.id), instance_pool_id=str(pool_id), position=position, **_values(instance)
+            )
+        )
+
+
+def by_pool(connection: Connection, pool_ids: Sequence[UUID] | None = None) -> dict[UUID, list[Instance]]:
+    """The members of these pools (of all when None), each pool's oldest first."""
+    query = select(_TABLE).order_by(_TABLE.c.instance_pool_id, _TABLE.c.position)
+    if pool_ids is not None:
+        query = query.where(_TABLE.c.instance_pool_id.in_([str(pool_id) for pool_id in pool_ids]))
+    found: dict[UUID, list[Instance]] = defaultdict(list)
+    for row in connection.execute(query):
+        found[UUID(row.instance_pool_id)].append(_noun(row))
+    return found
+
+
+def get(connection: Connection, pool_id: UUID, instance_id: UUID) -> Instance:
+    """One member of one pool. Raises NotFound."""
+    row = connection.execute(
+        select(_TABLE).where(_TABLE.c.id == str(instance_id), _TABLE.c.instance_pool_id == str(pool_id))
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"Instance pool {pool_id} has no instance {instance_id}: show the pool to see its members.")
+    return _noun(row)
+
+
+def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]:
+    """The instances that a hypervisor carries."""
+    rows = connection.execute(
+        select(_TABLE).where(_TABLE.c.hypervisor_id == str(hypervisor_id)).order_by(_TABLE.c.name)
+    )
+    return [_noun(row) for row in rows]
+
+
+def update(connection: Connection, instance: Instance) -> None:
+    """Write everything but the place in the pool. Raises Taken when another instance has the address."""
+    with refused_when_taken(_address_taken(instance)):
+        connection.execute(sql_update(_TABLE).where(_TABLE.c.id == str(instance.id)).values(**_values(instance)))
+
+
+def delete(connection: Connection, instance_id: UUID) -> None:
+    """Remove the row and the verdicts on it."""
+    statuses = tables.health_statuses
+    connection.execute(sql_delete(statuses).where(statuses.c.instance_id == str(instance_id)))
+    connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(instance_id)))
+
+
+def _address_taken(instance: Instance) -> Taken:
+    return Taken(
+        f"{instance.address} is the address of another instance: choose another or delete that one.", field="address"
+    )
+
+
+def _values(instance: Instance) -> dict[str, object]:
+    return {
+        "name": instance.name,
+        "address": str(instance.address),
+        "hypervisor_id": str(instance.hypervisor_id),
+        "weight": instance.weight,
+        "evicted": instance.evicted,
+    }
+
+
+def _noun(row: Row[Any]) -> Instance:
+    return Instance(
+        id=UUID(row.id),
+        name=row.name,
+        address=IPv4Address(row.address),
+        hypervisor_id=UUID(row.hypervisor_id),
+        weight=row.weight,
+        evicted=row.evicted,
+    )

@@ -1,0 +1,74 @@
+"""LB nodes, read and written inside the caller's transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import insert as sql_insert
+from sqlalchemy import update as sql_update
+
+from bascule.model.errors import NotFound, Taken
+from bascule.model.nodes import Agent, LBNode
+from bascule.store import tables
+from bascule.store.violations import refused_when_taken
+
+_TABLE = tables.lb_nodes
+
+
+def insert(connection: Connection, node: LBNode) -> None:
+    """Add the row. Raises Taken when another LB node has the name."""
+    with refused_when_taken(_name_taken(node)):
+        connection.execute(sql_insert(_TABLE).values(id=str(node.id), **_values(node)))
+
+
+def list_all(connection: Connection) -> list[LBNode]:
+    """Every LB node, by name."""
+    return [_noun(row) for row in connection.execute(select(_TABLE).order_by(_TABLE.c.name))]
+
+
+def get(connection: Connection, node_id: UUID) -> LBNode:
+    """One LB node. Raises NotFound."""
+    row = connection.execute(select(_TABLE).where(_TABLE.c.id == str(node_id)).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no LB node {node_id}: list them to find the one you mean.")
+    return _noun(row)
+
+
+def update(connection: Connection, node: LBNode) -> None:
+    """Write everything. Raises Taken when another LB node has the name."""
+    with refused_when_taken(_name_taken(node)):
+        connection.execute(sql_update(_TABLE).where(_TABLE.c.id == str(node.id)).values(**_values(node)))
+
+
+def delete(connection: Connection, node_id: UUID) -> None:
+    """Remove the row and the verdicts it gave. The caller has made sure that it carries nothing."""
+    statuses = tables.health_statuses
+    connection.execute(sql_delete(statuses).where(statuses.c.lb_node_id == str(node_id)))
+    connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(node_id)))
+
+
+def _name_taken(node: LBNode) -> Taken:
+    return Taken(f"An LB node is named {node.name}: choose another name.", field="name")
+
+
+def _values(node: LBNode) -> dict[str, object]:
+    return {
+        "name": node.name,
+        "agent_url": node.agent.url,
+        "agent_token": node.agent.token,
+        "failure_domain": node.failure_domain,
+        "enabled": node.enabled,
+    }
+
+
+def _noun(row: Row[Any]) -> LBNode:
+    return LBNode(
+        id=UUID(row.id),
+        name=row.name,
+        agent=Agent(url=row.agent_url, token=row.agent_token),
+        failure_domain=row.failure_domain,
+        enabled=row.enabled,
+    )
