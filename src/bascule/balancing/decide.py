@@ -1,0 +1,164 @@
+"""Compare the expected state of a load balancer with the observed one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import replace
+from uuid import UUID
+
+from bascule.balancing import desired
+from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Remove, Serving
+from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.placement import place
+from bascule.model.configurations import BalancerConfiguration, ForwardingRule
+from bascule.model.errors import Unavailable
+from bascule.model.load_balancers import LoadBalancerState, ServiceState
+from bascule.orchestration.reconciler import Decision
+
+
+def decide(inventory: Inventory) -> Decision[Event]:
+    """One sentence and, when there is something to do, an event. Raises Unavailable when nothing can be done now."""
+    if inventory.load_balancer.state is LoadBalancerState.DELETING:
+        return _remove(inventory)
+    event = _converge(inventory, _placements(inventory))
+    name = inventory.load_balancer.name
+    if event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy:
+        return Decision(sentence=f"bring {name} to generation {event.generation}", event=event)
+    if not _recorded(inventory):
+        return Decision(sentence=f"record that {name} is at generation {event.generation}", event=event)
+    return Decision(sentence=f"{name} is as it should be")
+
+
+def _placements(inventory: Inventory) -> frozenset[UUID]:
+    reachable = frozenset(view.node.id for view in inventory.lb_nodes if view.reachable)
+    placements = place(
+        inventory.load_balancer.id,
+        candidates=tuple(view.node for view in inventory.lb_nodes),
+        reachable=reachable,
+        current=inventory.placements,
+        loads=inventory.loads,
+    )
+    if not placements:
+        raise Unavailable(
+            "No enabled LB node answers: register one with POST /admin/v1/lb-nodes, or start the LB agents."
+        )
+    if not placements & reachable:
+        raise Unavailable("None of this load balancer's LB nodes answers: start their agents, or disable the nodes.")
+    return placements
+
+
+def _recorded(inventory: Inventory) -> bool:
+    load_balancer = inventory.load_balancer
+    return (
+        not inventory.pending
+        and load_balancer.state is LoadBalancerState.RUNNING
+        and all(service.state is ServiceState.RUNNING for service in load_balancer.services)
+    )
+
+
+def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
+    return Converge(
+        load_balancer_id=inventory.load_balancer.id,
+        name=inventory.load_balancer.name,
+        generation=inventory.load_balancer.generation,
+        placements=None if placements == inventory.placements else placements,
+        prepare=tuple(_prepare(inventory)),
+        serving=tuple(_serving(inventory, placements)),
+        leaving=tuple(_leaving(inventory, placements)),
+        tidy=tuple(_tidy(inventory, placements)),
+        incomplete=_incomplete(inventory, placements),
+    )
+
+
+def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
+    needed = desired.rules_by_hypervisor(inventory).keys()
+    silent = [view.node.name for view in inventory.lb_nodes if view.node.id in placements and not view.reachable]
+    silent += [
+        view.hypervisor.name for view in inventory.hypervisors if view.hypervisor.id in needed and not view.reachable
+    ]
+    return f"{', '.join(silent)} did not answer and will follow." if silent else ""
+
+
+def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
+    """Hypervisors that lack rules: what they have stays, what is wanted comes to it."""
+    wanted = desired.rules_by_hypervisor(inventory)
+    for view in inventory.hypervisors:
+        existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
+        if view.reachable and not needed <= existing:
+            rules = desired.union(existing, needed)
+            yield Forwarding(
+                hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, rules)
+            )
+
+
+def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
+    """Hypervisors with rules no longer wanted, unless a silent LB node may still be sending to them."""
+    may_send = placements | inventory.placements
+    if any(view.node.enabled and not view.reachable for view in inventory.lb_nodes if view.node.id in may_send):
+        return
+    wanted = desired.rules_by_hypervisor(inventory)
+    for view in inventory.hypervisors:
+        needed = wanted.get(view.hypervisor.id, frozenset())
+        if view.reachable and _rules(view) - needed:
+            yield Forwarding(
+                hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, needed)
+            )
+
+
+def _rules(view: HypervisorView) -> frozenset[ForwardingRule]:
+    return frozenset() if view.configuration is None else frozenset(view.configuration.rules)
+
+
+def _serving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Serving]:
+    for view in inventory.lb_nodes:
+        if view.node.id not in placements or not view.reachable:
+            continue
+        has = None if view.balancer is None else view.balancer.configuration
+        announced = has is not None and has.announced
+        wanted = desired.balancer_configuration(inventory, announced=announced)
+        serve = None if has is not None and _same(has, wanted) else wanted
+        announce = None if announced else replace(wanted, announced=True)
+        if serve is not None or announce is not None:
+            yield Serving(node=view.node, serve=serve, announce=announce)
+
+
+def _same(has: BalancerConfiguration, wanted: BalancerConfiguration) -> bool:
+    return replace(has, version=wanted.version) == wanted
+
+
+def _leaving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Leaving]:
+    for view in inventory.lb_nodes:
+        if view.reachable and view.balancer is not None and view.node.id not in placements:
+            yield _leave(inventory, view)
+
+
+def _leave(inventory: Inventory, view: LBNodeView) -> Leaving:
+    version = desired.version_of(inventory)
+    withdraw = None
+    if view.balancer is not None and (view.balancer.announced or view.balancer.configuration.announced):
+        withdraw = replace(view.balancer.configuration, version=version, announced=False)
+    return Leaving(node=view.node, withdraw=withdraw, load_balancer_id=inventory.load_balancer.id, version=version)
+
+
+def _remove(inventory: Inventory) -> Decision[Event]:
+    """Everything off everywhere; a silent node that may still hold the address keeps it from being given away."""
+    name = inventory.load_balancer.name
+    silent = [
+        view.node.name
+        for view in inventory.lb_nodes
+        if view.node.id in inventory.placements and view.node.enabled and not view.reachable
+    ]
+    event = Remove(
+        load_balancer_id=inventory.load_balancer.id,
+        name=name,
+        leaving=tuple(_leaving(inventory, frozenset())),
+        tidy=tuple(
+            Forwarding(
+                hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, frozenset())
+            )
+            for view in inventory.hypervisors
+            if view.reachable and view.configuration is not None and not silent
+        ),
+        waits_for=", ".join(silent),
+    )
+    return Decision(sentence=f"remove {name}", event=event)

@@ -1,0 +1,109 @@
+"""What each node should carry, derived from the expected state. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from bascule.balancing.inventory import Inventory
+from bascule.model.configurations import (
+    Backend,
+    BalancerConfiguration,
+    ForwardingConfiguration,
+    ForwardingRule,
+    ServiceConfiguration,
+    Version,
+)
+from bascule.model.instance_pools import Instance
+from bascule.model.load_balancers import Service
+
+
+def version_of(inventory: Inventory) -> Version:
+    """The version every command of this run carries."""
+    return Version(inventory.epoch, inventory.load_balancer.generation)
+
+
+def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[ForwardingRule]]:
+    """The rules each hypervisor needs once the change is complete."""
+    rules: dict[UUID, set[ForwardingRule]] = {}
+    for service in inventory.load_balancer.services:
+        for instance in inventory.pools[service.instance_pool_id].active:
+            rule = ForwardingRule(
+                address=inventory.load_balancer.address,
+                protocol=service.protocol,
+                port=service.port,
+                instance=instance.address,
+                target_port=service.target_port,
+            )
+            rules.setdefault(instance.hypervisor_id, set()).add(rule)
+    return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
+
+
+def balancer_configuration(inventory: Inventory, *, announced: bool) -> BalancerConfiguration:
+    """What an LB node carries: every service, with the instances whose hypervisor is known to be ready for them."""
+    load_balancer = inventory.load_balancer
+    reachable = {view.hypervisor.id for view in inventory.hypervisors if view.reachable}
+    confirmed = _served_now(inventory)
+    return BalancerConfiguration(
+        load_balancer_id=load_balancer.id,
+        version=version_of(inventory),
+        address=load_balancer.address,
+        hash_seed=load_balancer.hash_seed,
+        announced=announced,
+        services=tuple(
+            _service(service, inventory.pools[service.instance_pool_id].active, reachable, confirmed)
+            for service in sorted(load_balancer.services, key=lambda service: (service.protocol, service.port))
+        ),
+    )
+
+
+def _service(
+    service: Service,
+    instances: tuple[Instance, ...],
+    reachable: Set[UUID],
+    confirmed: Set[tuple[UUID, UUID, IPv4Address]],
+) -> ServiceConfiguration:
+    ready = [
+        instance
+        for instance in instances
+        if instance.hypervisor_id in reachable or (service.id, instance.id, instance.address) in confirmed
+    ]
+    return ServiceConfiguration(
+        id=service.id,
+        protocol=service.protocol,
+        port=service.port,
+        target_port=service.target_port,
+        strategy=service.strategy,
+        hash_source_port=service.hash_source_port,
+        health_check=service.health_check,
+        backends=tuple(
+            Backend(instance_id=instance.id, address=instance.address, weight=instance.weight)
+            for instance in sorted(ready, key=lambda instance: instance.address)
+        ),
+    )
+
+
+def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, UUID, IPv4Address]]:
+    """Instances an LB node serves already: their hypervisor had the rules before, so a silent agent is no reason."""
+    return frozenset(
+        (service.id, backend.instance_id, backend.address)
+        for view in inventory.lb_nodes
+        if view.balancer is not None
+        for service in view.balancer.configuration.services
+        for backend in service.backends
+    )
+
+
+def forwarding_configuration(inventory: Inventory, rules: Set[ForwardingRule]) -> ForwardingConfiguration:
+    """A hypervisor's configuration with these rules, in a fixed order."""
+    return ForwardingConfiguration(
+        load_balancer_id=inventory.load_balancer.id, version=version_of(inventory), rules=tuple(sorted(rules))
+    )
+
+
+def union(existing: Set[ForwardingRule], wanted: Set[ForwardingRule]) -> frozenset[ForwardingRule]:
+    """Existing rules stay beside the wanted ones, but for those that a wanted one replaces (same match)."""
+    matches = {(rule.address, rule.protocol, rule.port, rule.instance) for rule in wanted}
+    kept = {rule for rule in existing if (rule.address, rule.protocol, rule.port, rule.instance) not in matches}
+    return frozenset(kept | wanted)

@@ -1,0 +1,49 @@
+"""The observed world for one load balancer, as plain data: what `decide` decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from bascule.model.configurations import ForwardingConfiguration
+from bascule.model.instance_pools import InstancePool
+from bascule.model.load_balancers import LoadBalancer
+from bascule.model.nodes import Hypervisor, LBNode
+from bascule.model.reports import BalancerReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LBNodeView:
+    """One LB node: whether its agent answered, and what it carries of this load balancer (None: nothing)."""
+
+    node: LBNode
+    reachable: bool
+    balancer: BalancerReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorView:
+    """One hypervisor: whether its agent answered, and the rules it has for this load balancer (None: none)."""
+
+    hypervisor: Hypervisor
+    reachable: bool
+    configuration: ForwardingConfiguration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """Everything about one load balancer at one moment.
+
+    `epoch` is the lease's, for fencing. `placements` is what the store says; `loads` how many load balancers each LB
+    node carries, this one included. `pending` tells that operations wait for an answer.
+    """
+
+    load_balancer: LoadBalancer
+    epoch: int
+    pools: Mapping[UUID, InstancePool]
+    placements: frozenset[UUID]
+    loads: Mapping[UUID, int]
+    lb_nodes: tuple[LBNodeView, ...]
+    hypervisors: tuple[HypervisorView, ...]
+    pending: bool = False

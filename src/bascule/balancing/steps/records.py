@@ -1,0 +1,74 @@
+"""Steps that write what is now true to the store. Each is one transaction, fenced by the lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from bascule.balancing.hands import Hands
+from bascule.model.load_balancers import LoadBalancerState, ServiceState
+from bascule.store import load_balancers, operations, placements, services
+
+KIND = "load-balancer"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlacements:
+    """Write down which LB nodes shall carry the load balancer, before any of them does."""
+
+    load_balancer_id: UUID
+    lb_node_ids: frozenset[UUID]
+
+    @property
+    def title(self) -> str:
+        """One line for a human."""
+        return f"place on {len(self.lb_node_ids)} LB nodes"
+
+    async def perform(self, hands: Hands) -> None:
+        """Write."""
+        with hands.transaction() as connection:
+            placements.replace(connection, self.load_balancer_id, self.lb_node_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRunning:
+    """Answer everybody who waits for this generation or an earlier one."""
+
+    load_balancer_id: UUID
+    generation: int
+    message: str
+
+    @property
+    def title(self) -> str:
+        """One line for a human."""
+        return f"record generation {self.generation} as running"
+
+    async def perform(self, hands: Hands) -> None:
+        """Write; a newer generation that came meanwhile is answered by the next run."""
+        with hands.transaction() as connection:
+            operations.succeed_up_to(connection, KIND, self.load_balancer_id, self.generation, message=self.message)
+            current = load_balancers.find(connection, self.load_balancer_id)
+            if current is not None and current.generation == self.generation:
+                load_balancers.set_state(connection, self.load_balancer_id, LoadBalancerState.RUNNING)
+                services.set_states(connection, self.load_balancer_id, ServiceState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDeleted:
+    """Delete the load balancer and give its address back."""
+
+    load_balancer_id: UUID
+
+    @property
+    def title(self) -> str:
+        """One line for a human."""
+        return "delete the record and release the address"
+
+    async def perform(self, hands: Hands) -> None:
+        """Write."""
+        with hands.transaction() as connection:
+            current = load_balancers.find(connection, self.load_balancer_id)
+            if current is None:
+                return
+            operations.succeed_up_to(connection, KIND, self.load_balancer_id, current.generation, message="")
+            load_balancers.delete(connection, self.load_balancer_id)
