@@ -1,0 +1,89 @@
+"""Build a lab and take it away. Nothing is left behind, whatever was killed and whenever."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+from bascule.lab import network, processes, registration, router, state
+from bascule.lab.mounts import mounts_below, unmount_below
+from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
+from bascule.lab.roster import roster
+from bascule.lab.state import Lab
+from bascule.lab.topology import Shape
+from bascule.model.errors import InUse, SystemFailure
+
+Tell = Callable[[str], None]
+
+
+def up(name: str, shape: Shape, *, hosts_only: bool = False, tell: Tell = lambda _: None) -> Lab:
+    """Build the lab and start everything in it; returns once it is ready for load balancers.
+
+    Raises InUse when it exists, SystemFailure when the machine lacks something. What was built goes when a step fails.
+    """
+    check_machine()
+    with state.only_one(name):
+        if state.exists(name) or network.namespaces_of(name):
+            raise InUse(f"Lab {name} exists: use it, or take it away with `bascule lab down --name {name}`.")
+        try:
+            return _build(state.new_lab(name, shape, hosts_only=hosts_only), tell)
+        except BaseException:
+            _take_away(name)
+            raise
+
+
+def down(name: str) -> bool:
+    """Take the lab away; False when nothing of it was there."""
+    with state.only_one(state.checked(name)):
+        return _take_away(name)
+
+
+def leftovers(name: str) -> list[str]:
+    """What is left of a lab: a line for each process, mount, namespace and directory."""
+    return [
+        *(f"process {process.pid}" for process in processes.processes_of(name)),
+        *(f"mount {point}" for point in mounts_below(state.LABS / name)),
+        *(f"namespace {namespace}" for namespace in network.namespaces_of(name).values()),
+        *([f"directory {state.LABS / name}"] if state.exists(name) else []),
+    ]
+
+
+def check_machine() -> None:
+    """Raise SystemFailure naming what a lab needs and this machine lacks."""
+    if os.geteuid() != 0:
+        raise SystemFailure("A lab builds network namespaces: run it as root.")
+    # birdc talks to the router's BIRD; nft counts what passes it
+    missing = [program for program in ("bird", "birdc", "nft") if not shutil.which(program)]
+    if missing:
+        raise SystemFailure(f"{', '.join(missing)} not found: install the packages bird2 and nftables.")
+
+
+def _build(lab: Lab, tell: Tell) -> Lab:
+    state.save(lab)
+    tell("Namespaces, links and routes")
+    network.build(lab.name, lab.topology)
+    router.configure(lab)
+    tell("BIRD, instances" if lab.hosts_only else "BIRD, instances, agents, orchestrator and API")
+    programs = roster(lab)
+    for program in programs:
+        processes.start(lab, program)
+    wait_for_instances(lab)
+    if lab.hosts_only:
+        return lab
+    wait_for_programs(lab, programs)
+    tell("Registering nodes, addresses and instances")
+    lab = registration.register(lab)
+    state.save(lab)
+    tell("BGP sessions")
+    wait_for_bgp(lab)
+    return lab
+
+
+def _take_away(name: str) -> bool:
+    there = bool(leftovers(name))
+    processes.kill_all(name)
+    unmount_below(state.LABS / name)
+    network.remove(name)
+    state.forget(name)
+    return there

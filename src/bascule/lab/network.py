@@ -1,0 +1,148 @@
+"""Build a topology out of network namespaces and veth pairs, and take it away again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError, netns
+from pyroute2.ethtool.ioctl import IoctlEthtool
+
+from bascule.lab.topology import End, Host, Link, Route, Topology
+from bascule.model.errors import SystemFailure
+from bascule.system.namespaces import NAMESPACES, T, call_in
+
+# IPv6 would only add its own chatter; a packet that comes in where its answer would not leave is normal with direct
+# replies.
+_EVERYWHERE = {
+    "net.ipv6.conf.all.disable_ipv6": "1",
+    "net.ipv6.conf.default.disable_ipv6": "1",
+    "net.ipv4.conf.all.rp_filter": "0",
+    "net.ipv4.conf.default.rp_filter": "0",
+}
+
+
+def namespace(lab: str, host: str) -> str:
+    """The namespace of a host."""
+    return f"bsc-{lab}-{host}"
+
+
+def namespaces_of(lab: str) -> dict[str, str]:
+    """The namespaces that exist now, by host."""
+    # Host names have no dash: so the namespaces of a lab `a` are never taken for those of a lab `a-b`.
+    pattern = re.compile(rf"bsc-{re.escape(lab)}-([a-z0-9]+)")
+    names = sorted(path.name for path in NAMESPACES.iterdir()) if NAMESPACES.is_dir() else []
+    return {found[1]: name for name in names if (found := pattern.fullmatch(name))}
+
+
+def build(lab: str, topology: Topology) -> None:
+    """Create namespaces, links, addresses and routes. Raises SystemFailure naming what the kernel refused."""
+    try:
+        for host in topology.hosts:
+            netns.create(namespace(lab, host.name))
+            call_in(namespace(lab, host.name), partial(_prepare, host))
+        for link in topology.links:
+            _plug_in(lab, link)
+        for host in topology.hosts:
+            _in_host(lab, host.name, partial(_add_routes, host.routes))
+    except (NetlinkError, OSError) as error:
+        raise SystemFailure(f"The kernel refused a part of the lab's network: {error}. The lab needs root.") from error
+
+
+def remove(lab: str) -> None:
+    """Remove every namespace of the lab; the links go with them."""
+    for name in namespaces_of(lab).values():
+        netns.remove(name)
+
+
+def set_link(lab: str, host: str, interface: str, *, up: bool) -> None:
+    """Pull a cable or plug it in again; the kernel forgets a downed interface's routes, so the host's come back too."""
+    _in_host(lab, host, lambda ip: ip.link("set", index=_index(ip, interface), state="up" if up else "down"))
+
+
+def add_routes(lab: str, host: Host) -> None:
+    """Put back the routes of a host that are missing."""
+    _in_host(lab, host.name, partial(_add_routes, host.routes))
+
+
+def link_is_up(lab: str, host: str, interface: str) -> bool:
+    """Whether the interface is up and sees its peer."""
+    state: str = _in_host(lab, host, lambda ip: ip.link("get", index=_index(ip, interface))[0].get("state"))
+    return state == "up"
+
+
+def received_bytes(lab: str, host: str) -> dict[str, int]:
+    """Bytes that came in at each interface of a host."""
+    return _in_host(lab, host, lambda ip: {i.get("ifname"): i.get("stats64")["rx_bytes"] for i in ip.get_links()})
+
+
+def next_hops(lab: str, host: str) -> dict[str, list[str]]:
+    """The gateways of every /32 route of a host."""
+    return _in_host(
+        lab, host, lambda ip: dict(_gateways(route) for route in ip.get_routes(family=2, dst_len=32, table=254))
+    )
+
+
+def _gateways(route: Any) -> tuple[str, list[str]]:
+    hops = [hop.get("gateway") for hop in route.get("multipath") or ()] or [route.get("gateway")]
+    return route.get("dst"), [hop for hop in hops if hop]
+
+
+def _in_host(lab: str, host: str, work: Callable[[IPRoute], T]) -> T:
+    def body() -> T:
+        with IPRoute() as ip:
+            return work(ip)
+
+    return call_in(namespace(lab, host), body)
+
+
+def _prepare(host: Host) -> None:
+    for name, value in {**_EVERYWHERE, **host.sysctls}.items():
+        Path("/proc/sys", *name.split(".")).write_text(value)
+    with IPRoute() as ip:
+        ip.link("set", index=_index(ip, "lo"), state="up")
+
+
+def _plug_in(lab: str, link: Link) -> None:
+    peer = {"ifname": link.upper.interface, "net_ns_fd": namespace(lab, link.upper.host), "mtu": link.mtu}
+    _in_host(
+        lab,
+        link.lower.host,
+        lambda ip: ip.link("add", ifname=link.lower.interface, kind="veth", mtu=link.mtu, peer=peer),
+    )
+    for end in (link.lower, link.upper):
+        call_in(namespace(lab, end.host), partial(_set_offloads, end))
+        _in_host(lab, end.host, partial(_configure, end))
+
+
+def _set_offloads(end: End) -> None:
+    device = IoctlEthtool(end.interface)
+    with device.sock:
+        # A checksum left for a card to fill in would never be: native XDP hands the frame on as it is.
+        device.set_offload_flag("tx-checksumming", 0)
+        device.set_offload_flag("generic-receive-offload", int(end.receive_offload))
+
+
+def _configure(end: End, ip: IPRoute) -> None:
+    index = _index(ip, end.interface)
+    for address in end.addresses:
+        ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    ip.link("set", index=index, state="up")
+
+
+def _add_routes(routes: tuple[Route, ...], ip: IPRoute) -> None:
+    for route in routes:
+        flags = ["onlink"] if route.on_link else []
+        gateway = {"gateway": str(route.gateway)} if route.gateway else {}
+        index = _index(ip, route.interface)
+        ip.route("replace", dst=str(route.destination), oif=index, flags=flags, **gateway)
+
+
+def _index(ip: IPRoute, interface: str) -> int:
+    found = ip.link_lookup(ifname=interface)
+    if not found:
+        raise SystemFailure(f"There is no interface {interface} here: look at `ip link`.")
+    return int(found[0])

@@ -1,0 +1,87 @@
+"""When is a lab ready? Conditions of the real processes, awaited; a process that ended says so at once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import httpx
+
+from bascule.lab import processes, router
+from bascule.lab.network import namespace
+from bascule.lab.roster import OUTSIDE, Program, agent_url
+from bascule.lab.state import Lab
+from bascule.lab.topology import INSTANCE_PORT, Role
+from bascule.lab.waiting import wait_until
+from bascule.model.errors import SystemFailure
+from bascule.system.namespaces import call_in
+
+
+def wait_for_instances(lab: Lab, *, timeout: float = 15) -> None:
+    """Until every instance accepts connections from the client."""
+    for host in lab.topology.of_role(Role.INSTANCE):
+        endpoint = (str(host.address), INSTANCE_PORT)
+        ready = _alive(lab, f"{host.name}-server", partial(_accepts, lab, endpoint))
+        wait_until(ready, what=f"An answer of instance {host.name}", timeout=timeout)
+
+
+def wait_for_programs(lab: Lab, programs: Iterable[Program], *, timeout: float = 30) -> None:
+    """Until the API and every agent answer; all of them run."""
+    for program in programs:
+        condition = _alive(lab, program.title, partial(_answers, lab, program))
+        wait_until(condition, what=f"An answer of {program.title}", timeout=timeout)
+
+
+def wait_for_agent(lab: Lab, node: str, *, timeout: float = 20) -> None:
+    """Until one node's agent answers."""
+    url = agent_url(lab.topology.host(node)) + "/v1/health"
+    wait_until(lambda: call_in(namespace(lab.name, "control"), lambda: healthy(url)), what=url, timeout=timeout)
+
+
+def wait_for_bgp(lab: Lab, *, timeout: float = 30) -> None:
+    """Until the router has a session with every LB node."""
+    wait_until(
+        lambda: (found := router.sessions(lab)) and all(session.up for session in found),
+        what="A BGP session with every LB node",
+        timeout=timeout,
+    )
+
+
+def healthy(url: str) -> bool:
+    """Whether anything answers there, in the calling thread's namespace; a refusal to serve us is an answer."""
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def _alive(lab: Lab, title: str, condition: Callable[[], bool]) -> Callable[[], bool]:
+    def checked() -> bool:
+        if processes.running(lab, title) is None:
+            log = lab.directory / "logs" / f"{title}.log"
+            last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+            raise SystemFailure(f"{title} ended as soon as it began: {' '.join(last) or 'it said nothing'}")
+        return condition()
+
+    return checked
+
+
+def _answers(lab: Lab, program: Program) -> bool:
+    if program.host == OUTSIDE:
+        return healthy(f"{lab.api_url}/v2/load-balancer")
+    if program.name == "agent":
+        url = agent_url(lab.topology.host(program.host)) + "/v1/health"
+        return call_in(namespace(lab.name, "control"), lambda: healthy(url))
+    return True
+
+
+def _accepts(lab: Lab, endpoint: tuple[str, int]) -> bool:
+    def attempt() -> bool:
+        try:
+            socket.create_connection(endpoint, timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return call_in(namespace(lab.name, "client"), attempt)

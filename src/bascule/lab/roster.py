@@ -1,0 +1,142 @@
+"""Which programs run where, with which arguments and settings. Pure; `processes` starts them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bascule.lab.state import Lab
+from bascule.lab.topology import (
+    AGENT_PORT,
+    INSTANCE_PORT,
+    LB_AS,
+    ROUTER_AS,
+    TUNNEL_SOURCE,
+    UPLINK,
+    Host,
+    Role,
+)
+
+# The API runs outside every namespace, so that a browser and the command line reach it.
+OUTSIDE = ""
+_TUNNEL_HEADER = 20
+# A crowded laptop delays packets: 300 ms x 5 never flaps, 100 ms x 3 does.
+BFD_INTERVAL_MS = 300
+BFD_MULTIPLIER = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One process to run. `host` is OUTSIDE for those that run in no namespace of the lab."""
+
+    host: str
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Unique within the lab."""
+        return f"{self.host}-{self.name}" if self.host else self.name
+
+
+def roster(lab: Lab) -> tuple[Program, ...]:
+    """Every program of the lab."""
+    programs = [router_program(lab), *(instance_program(host) for host in lab.topology.of_role(Role.INSTANCE))]
+    if not lab.hosts_only:
+        programs += _control_plane(lab)
+        programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.LB_NODE))
+        programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.HYPERVISOR))
+    return tuple(programs)
+
+
+def router_program(lab: Lab) -> Program:
+    """BIRD at the router."""
+    folder = lab.folder("router")
+    files = ("-c", f"{folder}/bird.conf", "-s", f"{folder}/bird.ctl", "-P", f"{folder}/bird.pid")
+    return Program(host="router", name="bird", command=("/usr/sbin/bird", "-f", *files))
+
+
+def instance_program(host: Host) -> Program:
+    """The server of one instance."""
+    command = (*_module("bascule.lab.instance_server"), host.name, str(host.address), str(INSTANCE_PORT))
+    return Program(host=host.name, name="server", command=command)
+
+
+def agent_program(lab: Lab, node: str) -> Program:
+    """The agent of one LB node or hypervisor."""
+    host = lab.topology.host(node)
+    folder = lab.folder(node)
+    environment = {
+        "BASCULE_NODE_NAME": node,
+        "BASCULE_AGENT_LISTEN": f"{host.address}:{AGENT_PORT}",
+        "BASCULE_AGENT_TOKEN": lab.agent_tokens[node],
+        "BASCULE_STATE_DIR": f"{folder}/state",
+        "BASCULE_BPF_DIR": f"{folder}/bpf",
+    }
+    if host.role is Role.LB_NODE:
+        module, more = "bascule.programs.lb_agent", _lb_settings(lab, host)
+    else:
+        module, more = "bascule.programs.hypervisor_agent", _hypervisor_settings(lab)
+    return Program(host=node, name="agent", command=_module(module), environment=environment | more)
+
+
+def orchestrator_program(lab: Lab) -> Program:
+    """The orchestrator, in the namespace that reaches the agents."""
+    return Program(
+        host="control",
+        name="orchestrator",
+        command=_module("bascule.programs.orchestrator"),
+        environment=_database(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}"},
+    )
+
+
+def api_program(lab: Lab) -> Program:
+    """The API; it shares the orchestrator's database and needs no agent."""
+    settings = {"BASCULE_API_LISTEN": f"127.0.0.1:{lab.api_port}", "BASCULE_ADMIN_TOKEN": lab.admin_token}
+    return Program(
+        host=OUTSIDE,
+        name="api",
+        command=_module("bascule.programs.api"),
+        environment=_database(lab) | settings | {"BASCULE_PUBLIC_URL": lab.api_url},
+    )
+
+
+def agent_url(host: Host) -> str:
+    """Where the control plane finds a node's agent."""
+    return f"http://{host.address}:{AGENT_PORT}"
+
+
+def _control_plane(lab: Lab) -> Iterator[Program]:
+    yield api_program(lab)
+    yield orchestrator_program(lab)
+
+
+def _database(lab: Lab) -> dict[str, str]:
+    return {"BASCULE_DATABASE_URL": f"sqlite:///{lab.directory}/bascule.db"}
+
+
+def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
+    return {
+        "BASCULE_INTERFACES": UPLINK,
+        "BASCULE_TUNNEL_SOURCE": str(TUNNEL_SOURCE),
+        "BASCULE_RUN_DIR": f"{lab.folder(host.name)}/run",
+        "BASCULE_BGP_LOCAL_AS": str(LB_AS),
+        "BASCULE_BGP_ROUTER_ID": str(host.address),
+        "BASCULE_BGP_NEIGHBORS": f"{host.routes[0].gateway}/{ROUTER_AS}",
+        "BASCULE_BFD_INTERVAL_MS": str(BFD_INTERVAL_MS),
+        "BASCULE_BFD_MULTIPLIER": str(BFD_MULTIPLIER),
+    }
+
+
+def _hypervisor_settings(lab: Lab) -> dict[str, str]:
+    return {
+        "BASCULE_UPLINKS": UPLINK,
+        "BASCULE_TUNNEL_SOURCES": str(TUNNEL_SOURCE),
+        "BASCULE_TUNNEL_MTU": str(lab.shape.underlay_mtu - _TUNNEL_HEADER),
+    }
+
+
+def _module(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", name)

@@ -1,0 +1,96 @@
+"""The router's BIRD: BGP with BFD towards every LB node, one route over all that announce (ECMP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from bascule.lab.network import next_hops
+from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
+from bascule.lab.state import Lab
+from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Role, Topology
+from bascule.model.errors import SystemFailure
+from bascule.system.commands import run
+
+_HEAD = """log stderr {{ info, warning, error, fatal, bug }};
+router id {router_id};
+protocol device {{ scan time 1; }}
+protocol kernel {{
+  merge paths on limit 16;
+  ipv4 {{ import none; export where source = RTS_BGP; }};
+}}
+protocol bfd {{
+  interface "lb*" {{ min rx interval {interval} ms; min tx interval {interval} ms; multiplier {multiplier}; }};
+}}
+template bgp lb_node {{
+  local as {router_as};
+  bfd on;
+  connect delay time 1;
+  connect retry time 1;
+  error wait time 1, 2;
+  ipv4 {{ import where net ~ [ {vips}{{32,32}} ]; export none; }};
+}}
+"""
+_SESSION = "protocol bgp {name} from lb_node {{ neighbor {address} as {lb_as}; }}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One BGP session as the router sees it. `state` is BIRD's word, "Established" when all is well."""
+
+    node: str
+    state: str
+
+    @property
+    def up(self) -> bool:
+        """Whether routes flow."""
+        return self.state == "Established"
+
+
+def render(topology: Topology) -> str:
+    """BIRD's configuration for the router."""
+    head = _HEAD.format(
+        router_id=topology.host("router").address,
+        interval=BFD_INTERVAL_MS,
+        multiplier=BFD_MULTIPLIER,
+        router_as=ROUTER_AS,
+        vips=VIPS,
+    )
+    nodes = topology.of_role(Role.LB_NODE)
+    return head + "".join(_SESSION.format(name=node.name, address=node.address, lb_as=LB_AS) for node in nodes)
+
+
+def configure(lab: Lab) -> None:
+    """Write the configuration where the router's BIRD reads it."""
+    folder = lab.folder("router")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bird.conf").write_text(render(lab.topology))
+
+
+def sessions(lab: Lab) -> tuple[Session, ...]:
+    """Every BGP session; none while BIRD does not answer."""
+    try:
+        answer = run(["birdc", "-s", f"{lab.folder('router')}/bird.ctl", "show", "protocols"])
+    except SystemFailure:
+        return ()
+    return parse_sessions(answer)
+
+
+def parse_sessions(answer: str) -> tuple[Session, ...]:
+    """Read `show protocols`: name, protocol, table, state, since, info."""
+    rows = [line.split() for line in answer.splitlines()]
+    return tuple(
+        Session(node=row[0], state=row[5] if len(row) > 5 else row[3])
+        for row in rows
+        if len(row) > 3 and row[1] == "BGP"
+    )
+
+
+def announcements(lab: Lab) -> dict[IPv4Address, tuple[str, ...]]:
+    """The LB nodes each VIP is routed over, as the router's kernel has it."""
+    names = {str(host.address): host.name for host in lab.topology.of_role(Role.LB_NODE)}
+    return {
+        address: tuple(sorted(names.get(hop, hop) for hop in hops))
+        for address, hops in ((IPv4Address(key), hops) for key, hops in next_hops(lab.name, "router").items())
+        if address in IPv4Network(VIPS)
+    }
