@@ -188,6 +188,11 @@ class BpfMap:
             key = following.raw
             yield key
 
+    def items(self) -> dict[bytes, bytes]:
+        """All elements of a map that has one value per key (not per CPU)."""
+        values = ((key, self.get(key)) for key in list(self.keys()))
+        return {key: value for key, value in values if value is not None}
+
     def memory(self) -> mmap.mmap:
         """Map an array created with BPF_F_MMAPABLE into memory, writable."""
         stride = (self.value_size + 7) & ~7
@@ -325,3 +330,11 @@ def test_run(program: int, packet: bytes, *, repeat: int = 1) -> tuple[int, byte
     )
     _check(_lib.call("bpf_prog_test_run_opts", program, c.byref(options)), "run a program on a packet")
     return int(options.retval), left.raw[: options.data_size_out], int(options.duration)
+
+
+def program_id(program: int) -> int:
+    """The kernel's id of a loaded program, to compare with `attached_tc` and `attached_xdp`; takes its descriptor."""
+    for line in Path(f"/proc/self/fdinfo/{program}").read_text().splitlines():
+        if line.startswith("prog_id:"):
+            return int(line.split()[1])
+    raise SystemFailure(f"File descriptor {program} is no BPF program: this is a defect, report it.")
