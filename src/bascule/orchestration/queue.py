@@ -7,7 +7,6 @@ be claimed by another worker, with a later epoch, and the late worker's completi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -145,21 +144,16 @@ class Queue:
         if not done.rowcount:
             raise self._lost(claim)
 
-    def next_due(self, connection: Connection, now: float) -> float | None:
-        """When the next entity comes due (seconds since the epoch), None when nothing waits."""
-        table = self._table
-        free_at = table.c.lease_until
-        rows = connection.execute(select(table.c.due_at, free_at).where(table.c.requested > table.c.done))
-        return min((max(row.due_at, row.lease_until or now) for row in rows), default=None)
+    def release(self, connection: Connection, claim: Claim) -> None:
+        """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
+        self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
 
-    def release_all(self, connection: Connection, holder: str) -> Iterable[Entity]:
-        """Give up what a holder of this name left behind when it died, so that it need not run out first."""
+    def release_all(self, connection: Connection, holder: str) -> None:
+        """Give up what a holder of this name left behind when it died, so that no lease need run out first."""
         table = self._table
-        rows = connection.execute(select(table.c.kind, table.c.entity_id).where(table.c.lease_holder == holder)).all()
         connection.execute(
             update(table).where(table.c.lease_holder == holder).values(lease_holder=None, lease_until=None)
         )
-        return [Entity(row.kind, row.entity_id) for row in rows]
 
     def _as_holder(self, connection: Connection, claim: Claim, values: dict[str, object]) -> None:
         table = self._table

@@ -23,6 +23,7 @@ from bascule.orchestration.runner import Runner, describe
 from bascule.orchestration.tables import OrchestrationTables
 
 log = structlog.get_logger(__name__)
+DEFAULT_POLICY = RetryPolicy()
 
 
 class Worker:
@@ -38,7 +39,7 @@ class Worker:
         clock: Clock,
         chance: Random,
         escalation: Escalation,
-        policy: RetryPolicy = RetryPolicy(),
+        policy: RetryPolicy = DEFAULT_POLICY,
         lease: float = 15.0,
         idle: float = 0.1,
     ) -> None:
@@ -50,6 +51,8 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled. A database that is away is waited for."""
+        with self._transaction() as connection:
+            self._queue.release_all(connection, self.name)
         while True:
             try:
                 worked = await self.run_once()
@@ -57,7 +60,7 @@ class Worker:
                 log.warning("lease lost", worker=self.name, error=error.sentence)
                 worked = True
             except BasculeError as error:
-                log.error("worker cannot work", worker=self.name, error=error.sentence)
+                log.warning("worker cannot work", worker=self.name, error=error.sentence)
                 worked = False
             if not worked:
                 await self._clock.sleep(self._idle)
@@ -103,6 +106,10 @@ class Worker:
         try:
             await self._attempt(reconciler, claim)
         except LeaseLost:
+            raise
+        except asyncio.CancelledError:
+            with self._transaction() as connection:
+                self._queue.release(connection, claim)
             raise
         except Exception as error:  # noqa: BLE001  whatever one entity does must not stop the others
             self._failed(reconciler, claim, error)

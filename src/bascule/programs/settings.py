@@ -97,6 +97,15 @@ class HypervisorAgentSettings(AgentSettings):
 S = TypeVar("S", bound=Settings)
 
 
+def describe(kind: type[Settings]) -> str:
+    """The settings of a process with their defaults, one a line, for `--help`."""
+    lines = []
+    for name, field in kind.model_fields.items():
+        default = "required" if field.is_required() else f"default: {field.get_default()}"
+        lines.append(f"  BASCULE_{name.upper()}  ({default})")
+    return "Settings, read from the environment:\n" + "\n".join(lines)
+
+
 def load(kind: type[S]) -> S:
     """Read the settings from the environment. Raises InvalidInput that names the variable."""
     try:

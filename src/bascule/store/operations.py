@@ -58,8 +58,21 @@ def get(connection: Connection, operation_id: UUID) -> Operation:
     return _noun(row)
 
 
-def succeed_up_to(connection: Connection, reference_kind: str, reference_id: UUID, generation: int) -> None:
-    """This generation has been observed: operations that waited for it, or for an older one, may succeed."""
+def any_waiting(connection: Connection, reference_kind: str, reference_id: UUID) -> bool:
+    """Whether an operation waits for any generation of this entity."""
+    waiting = select(_AWAITED.c.operation_id).where(
+        _AWAITED.c.kind == reference_kind, _AWAITED.c.entity_id == str(reference_id)
+    )
+    return connection.execute(waiting.limit(1)).one_or_none() is not None
+
+
+def succeed_up_to(
+    connection: Connection, reference_kind: str, reference_id: UUID, generation: int, *, message: str = ""
+) -> None:
+    """This generation has been observed: operations that waited for it, or for an older one, may succeed.
+
+    `message` tells the user what is still to follow, such as a node that did not answer.
+    """
     waiting = _waiting(connection, reference_kind, reference_id, generation)
     connection.execute(
         sql_delete(_AWAITED).where(
@@ -73,7 +86,7 @@ def succeed_up_to(connection: Connection, reference_kind: str, reference_id: UUI
     connection.execute(
         sql_update(_TABLE)
         .where(_TABLE.c.id.in_(waiting), _TABLE.c.id.not_in(left), _TABLE.c.state == OperationState.PENDING)
-        .values(state=OperationState.SUCCESS)
+        .values(state=OperationState.SUCCESS, message=message)
     )
 
 

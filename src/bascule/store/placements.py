@@ -27,6 +27,14 @@ def on_node(connection: Connection, node_id: UUID) -> list[UUID]:
     return [UUID(row.load_balancer_id) for row in rows]
 
 
+def by_node(connection: Connection) -> dict[UUID, frozenset[UUID]]:
+    """The load balancers that each LB node carries; nodes that carry none are left out."""
+    found: dict[UUID, set[UUID]] = {}
+    for row in connection.execute(select(_TABLE)):
+        found.setdefault(UUID(row.lb_node_id), set()).add(UUID(row.load_balancer_id))
+    return {node_id: frozenset(ids) for node_id, ids in found.items()}
+
+
 def counts(connection: Connection) -> dict[UUID, int]:
     """How many load balancers each LB node carries; nodes that carry none are left out."""
     rows = connection.execute(select(_TABLE.c.lb_node_id, func.count()).group_by(_TABLE.c.lb_node_id))

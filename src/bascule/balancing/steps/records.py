@@ -70,5 +70,5 @@ class RecordDeleted:
             current = load_balancers.find(connection, self.load_balancer_id)
             if current is None:
                 return
-            operations.succeed_up_to(connection, KIND, self.load_balancer_id, current.generation, message="")
+            operations.succeed_up_to(connection, KIND, self.load_balancer_id, current.generation)
             load_balancers.delete(connection, self.load_balancer_id)

@@ -1,0 +1,127 @@
+"""The load balancer's own orchestrator: how the library takes inventory, decides, plans and performs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from bascule.balancing.decide import decide
+from bascule.balancing.events import Event
+from bascule.balancing.hands import Agents, BalancingAction, Hands
+from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.plan import plan
+from bascule.balancing.reports import Reports
+from bascule.balancing.steps.records import KIND
+from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
+from bascule.model.nodes import Hypervisor, LBNode
+from bascule.model.operations import OperationReason
+from bascule.model.reports import HypervisorReport, LBNodeReport
+from bascule.orchestration.clock import Clock
+from bascule.orchestration.jobs import Action, Job
+from bascule.orchestration.queue import Claim, Entity, Queue
+from bascule.orchestration.reconciler import Decision
+from bascule.store import (
+    hypervisors,
+    instance_pools,
+    lb_nodes,
+    load_balancers,
+    operations,
+    placements,
+)
+from bascule.store.database import Database
+
+
+class LoadBalancerReconciler:
+    """Implements `bascule.orchestration.reconciler.Reconciler` for entities of kind "load-balancer"."""
+
+    kind = KIND
+
+    def __init__(self, *, database: Database, agents: Agents, clock: Clock, queue: Queue) -> None:
+        self._database, self._agents, self._clock, self._queue = database, agents, clock, queue
+        self._reports = Reports(agents, clock)
+
+    async def inventory(self, claim: Claim) -> Inventory | None:
+        """Read the store once and every agent at most once."""
+        load_balancer_id = UUID(claim.entity.id)
+        with self._database.read() as connection:
+            load_balancer = load_balancers.find(connection, load_balancer_id)
+            if load_balancer is None:
+                return None
+            pools = instance_pools.for_load_balancer(connection, load_balancer_id)
+            placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
+            nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
+            pending = operations.any_waiting(connection, KIND, load_balancer_id)
+        node_reports = await self._reports.of_lb_nodes(nodes)
+        host_reports = await self._reports.of_hypervisors(hosts)
+        return Inventory(
+            load_balancer=load_balancer,
+            epoch=claim.epoch,
+            pools=pools,
+            placements=placed,
+            loads=loads,
+            lb_nodes=tuple(_lb_node_view(load_balancer, *pair) for pair in zip(nodes, node_reports, strict=True)),
+            hypervisors=tuple(_hypervisor_view(load_balancer, *pair) for pair in zip(hosts, host_reports, strict=True)),
+            pending=pending,
+        )
+
+    def decide(self, inventory: Inventory) -> Decision[Event]:
+        """Pure: see `bascule.balancing.decide`."""
+        return decide(inventory)
+
+    def plan(self, event: Event) -> Job:
+        """Pure: see `bascule.balancing.plan`."""
+        return plan(event)
+
+    async def perform(self, claim: Claim, action: Action) -> None:
+        """Let the step act, with transactions that the lease fences."""
+        hands = Hands(
+            claim=claim,
+            agents=self._agents,
+            clock=self._clock,
+            transaction=lambda: self._fenced(claim),
+        )
+        await cast("BalancingAction", action).perform(hands)
+
+    @contextmanager
+    def _fenced(self, claim: Claim) -> Iterator[Connection]:
+        with self._database.write() as connection:
+            self._queue.check(connection, claim)
+            yield connection
+
+    def exists(self, connection: Connection, entity: Entity) -> bool:
+        """Whether its row is there."""
+        return load_balancers.find(connection, UUID(entity.id)) is not None
+
+    def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:
+        """Tell those who wait; the load balancer shows *error* until it is well again."""
+        load_balancer = load_balancers.find(connection, UUID(claim.entity.id))
+        if load_balancer is None:
+            return
+        operations.fail(
+            connection,
+            KIND,
+            load_balancer.id,
+            load_balancer.generation,
+            reason=OperationReason.UNAVAILABLE,
+            message=error,
+        )
+        if load_balancer.state is not LoadBalancerState.DELETING:
+            load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
+
+
+def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:
+    balancers = () if report is None else report.load_balancers
+    mine = (balancer for balancer in balancers if balancer.configuration.load_balancer_id == load_balancer.id)
+    return LBNodeView(node=node, reachable=report is not None, balancer=next(mine, None))
+
+
+def _hypervisor_view(
+    load_balancer: LoadBalancer, hypervisor: Hypervisor, report: HypervisorReport | None
+) -> HypervisorView:
+    configurations = () if report is None else report.load_balancers
+    mine = (configuration for configuration in configurations if configuration.load_balancer_id == load_balancer.id)
+    return HypervisorView(hypervisor=hypervisor, reachable=report is not None, configuration=next(mine, None))
