@@ -1,0 +1,182 @@
+"""Forwarding by two tc programs (`bpf/tc_hypervisor.bpf.c`), which go on when this process ends.
+
+What this host must allow: net.ipv4.ip_forward=1, and no strict rp_filter (1) on the interfaces that lead to instances,
+because replies leave with the VIP as source. `enforce` says so when it is not the case; it changes no sysctl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from bascule import native
+from bascule.forwarding.ebpf import interfaces, layout, pins
+from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import ForwardingReport
+from bascule.system import bpf
+from bascule.system.bpffs import ensure_bpffs
+
+# Away from 1, which others take, and early, because a filter before ours could end the chain.
+_PRIORITY = 11
+_PROGRAMS = {layout.UPLINK: "hypervisor_uplink", layout.INSTANCE: "hypervisor_instance"}
+
+
+class EbpfForwarding:
+    """Keeps the kernel's maps and filters as the rules say. Nothing but the kernel is asked what is in place."""
+
+    name = "ebpf"
+
+    def __init__(
+        self,
+        *,
+        uplinks: Sequence[str],
+        tunnel_sources: Sequence[IPv4Network],
+        tunnel_mtu: int,
+        bpf_dir: Path,
+        object_path: Path = native.DIRECTORY / "tc_hypervisor.bpf.o",
+    ) -> None:
+        """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
+        self._uplinks = tuple(uplinks)
+        self._settings = layout.settings(tunnel_sources, tunnel_mtu)
+        self._bpf_dir = bpf_dir
+        self._object_path = object_path
+        self._object: bpf.BpfObject | None = None
+        self._news: tuple[str, ...] = ()
+        self._missing: Mapping[IPv4Address, str] = {}
+
+    def start(self) -> None:
+        """Load the programs and take over the pinned maps. An earlier process's programs run until `enforce`."""
+        for uplink in self._uplinks:
+            interfaces.index_of(uplink)
+        ensure_bpffs(self._bpf_dir)
+        self._object, self._news = pins.load(self._object_path, self._settings, self._bpf_dir)
+
+    def enforce(self, rules: Set[ForwardingRule]) -> tuple[str, ...]:
+        """See the interface. Raises SystemFailure, after doing all else, when an interface or a sysctl is in the way.
+
+        Replies are translated before requests are let in, and rules go before the filter that serves their replies.
+        """
+        uplinks = {interfaces.index_of(name): layout.UPLINK for name in self._uplinks}
+        instances = {rule.instance for rule in rules}
+        found, missing = interfaces.find(instances, uplinks.keys())
+        leading = dict.fromkeys(found.values(), layout.INSTANCE)
+        repairs = [*self._take_news(), *self._tell_missing(missing)]
+        attached, refusals = self._attach(leading)
+        found = {instance: interface for instance, interface in found.items() if interface not in refusals}
+        repairs += attached
+        repairs += self._write_rules([rule for rule in rules if rule.instance in found])
+        repairs += self._detach_all_but(uplinks.keys() | leading.keys())
+        repairs += self._write_instances({instance: found.get(instance, 0) for instance in instances})
+        attached, refused_uplinks = self._attach(uplinks)
+        repairs += attached
+        repairs += pins.remove_others(self._bpf_dir)
+        sentences = [*refusals.values(), *refused_uplinks.values(), *interfaces.obstacles(uplinks, leading)]
+        if sentences:
+            raise SystemFailure(" ".join(sentences))
+        return tuple(repairs)
+
+    def observe(self) -> ForwardingReport:
+        """An instance is in place when it has a rule, its interface translates replies, and every uplink requests."""
+        counters = self._map("counters")
+        values = {
+            name: layout.total(counters.get_per_cpu(layout.number(index))) for index, name in enumerate(layout.COUNTERS)
+        }
+        return ForwardingReport(instances=self._in_place(), counters=values)
+
+    def close(self) -> None:
+        """Close every handle; attached programs and pinned maps stay."""
+        if self._object is not None:
+            self._object.close()
+            self._object = None
+
+    def _loaded(self) -> bpf.BpfObject:
+        if self._object is None:
+            raise SystemFailure("The forwarding is not started: call start() first.")
+        return self._object
+
+    def _map(self, name: str) -> bpf.BpfMap:
+        return self._loaded().map(name)
+
+    def _is_attached(self, interface: int, role: int) -> bool:
+        wanted = bpf.program_id(self._loaded().program(_PROGRAMS[role]))
+        return bpf.attached_tc(interface, priority=_PRIORITY) == wanted
+
+    def _take_news(self) -> tuple[str, ...]:
+        news, self._news = self._news, ()
+        return news
+
+    def _tell_missing(self, missing: Mapping[IPv4Address, str]) -> list[str]:
+        told, self._missing = self._missing, missing
+        return [sentence for instance, sentence in missing.items() if told.get(instance) != sentence]
+
+    def _attach(self, roles: Mapping[int, int]) -> tuple[list[str], dict[int, str]]:
+        """Attach where needed; returns a sentence per repair, and one per interface that refused."""
+        repairs: list[str] = []
+        refusals: dict[int, str] = {}
+        for interface, role in roles.items():
+            if self._is_attached(interface, role):
+                continue
+            try:
+                # Noted first: should this process die in between, the next one knows where to look.
+                self._map("attachments").set(layout.number(interface), layout.number(role))
+                bpf.attach_tc(interface, self._loaded().program(_PROGRAMS[role]), priority=_PRIORITY)
+                repairs.append(f"Attached {_PROGRAMS[role]} to {interfaces.name_of(interface)}.")
+            except SystemFailure as error:
+                refusals[interface] = f"{interfaces.name_of(interface)} refused the program: {error.sentence}."
+        return repairs, refusals
+
+    def _detach_all_but(self, wanted: Set[int]) -> list[str]:
+        repairs = []
+        attachments = self._map("attachments")
+        for key in list(attachments.keys()):
+            interface = layout.read_number(key)
+            if interface in wanted:
+                continue
+            if bpf.attached_tc(interface, priority=_PRIORITY):
+                bpf.detach_tc(interface, priority=_PRIORITY)
+                repairs.append(f"Detached from {interfaces.name_of(interface)}, which leads to no instance any more.")
+            attachments.delete(key)
+        return repairs
+
+    def _write_rules(self, rules: Sequence[ForwardingRule]) -> list[str]:
+        kernel = self._map("rules")
+        changes = layout.differences(layout.rules(rules), kernel.items())
+        _apply(kernel, changes)
+        written = [f"Wrote {_rule_words(key, value)}." for key, value in changes.write.items()]
+        return written + [f"Deleted {_rule_words(key, None)}." for key in changes.delete]
+
+    def _write_instances(self, instances: Mapping[IPv4Address, int]) -> list[str]:
+        kernel = self._map("instances")
+        desired = {instance.packed: layout.number(interface) for instance, interface in instances.items()}
+        changes = layout.differences(desired, kernel.items())
+        _apply(kernel, changes)
+        written = [f"Registered instance {IPv4Address(key)}." for key in changes.write]
+        return written + [f"Removed instance {IPv4Address(key)}." for key in changes.delete]
+
+    def _in_place(self) -> frozenset[IPv4Address]:
+        uplinks = [interfaces.index_of(name) for name in self._uplinks]
+        if not all(self._is_attached(uplink, layout.UPLINK) for uplink in uplinks):
+            return frozenset()
+        ruled = {rule.instance for item in self._map("rules").items().items() if (rule := layout.rule(*item))}
+        return frozenset(
+            IPv4Address(key)
+            for key, value in self._map("instances").items().items()
+            if IPv4Address(key) in ruled and self._is_attached(layout.read_number(value), layout.INSTANCE)
+        )
+
+
+def _apply(kernel: bpf.BpfMap, changes: layout.Changes) -> None:
+    for key, value in changes.write.items():
+        kernel.set(key, value)
+    for key in changes.delete:
+        kernel.delete(key)
+
+
+def _rule_words(key: bytes, value: bytes | None) -> str:
+    rule = layout.rule(key, value or b"\0\0")
+    if rule is None:
+        return "a rule of unknown protocol"
+    target = f":{rule.target_port}" if value else ""
+    return f"the rule from {rule.protocol} {rule.address}:{rule.port} to {rule.instance}{target}"
