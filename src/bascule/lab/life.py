@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 
-from bascule.lab import network, processes, registration, router, state
+from bascule.lab import network, passage, processes, registration, router, state
 from bascule.lab.mounts import mounts_below, unmount_below
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
@@ -63,6 +63,7 @@ def _build(lab: Lab, tell: Tell) -> Lab:
     state.save(lab)
     tell("Namespaces, links and routes")
     network.build(lab.name, lab.topology)
+    passage.start_counting(lab)
     router.configure(lab)
     tell("BIRD, instances" if lab.hosts_only else "BIRD, instances, agents, orchestrator and API")
     programs = roster(lab)

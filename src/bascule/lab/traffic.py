@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import statistics
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import cycle, islice
@@ -16,7 +17,7 @@ from itertools import cycle, islice
 from bascule.lab.network import namespace
 from bascule.lab.state import Lab
 from bascule.model.strategies import Protocol
-from bascule.system.namespaces import call_in
+from bascule.system.namespaces import T, call_in
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
 
@@ -80,21 +81,12 @@ class Tally:
 def send(lab: Lab, target: Target, count: int, *, concurrency: int = 64, timeout: float = 5.0) -> Tally:
     """Make `count` exchanges from the client's addresses in turn, `concurrency` at a time."""
     sources = list(islice(cycle(map(str, lab.topology.client_addresses)), count))
-    return _in_client(lab, lambda: _run(target, iter(sources), concurrency, timeout))
+    return in_client(lab, lambda: _run(target, iter(sources), concurrency, timeout))
 
 
-def send_until(
-    lab: Lab, target: Target, stop: Callable[[], bool], *, rate: float = 200.0, timeout: float = 5.0
-) -> Tally:
-    """Make exchanges at a steady rate, whether answered or not, until `stop` says so."""
-    return _in_client(lab, lambda: _run_steadily(lab, target, stop, rate, timeout))
-
-
-def _in_client(lab: Lab, main: Callable[[], Awaitable[Tally]]) -> Tally:
-    async def run() -> Tally:
-        return await main()
-
-    return call_in(namespace(lab.name, "client"), lambda: asyncio.run(run()))
+def in_client(lab: Lab, main: Callable[[], Coroutine[None, None, T]]) -> T:
+    """Run a coroutine whose sockets belong to the client host."""
+    return call_in(namespace(lab.name, "client"), lambda: asyncio.run(main()))
 
 
 async def _run(target: Target, sources: Iterator[str], concurrency: int, timeout: float) -> Tally:  # noqa: ASYNC109
@@ -108,24 +100,6 @@ async def _run(target: Target, sources: Iterator[str], concurrency: int, timeout
     return tally
 
 
-async def _run_steadily(
-    lab: Lab,
-    target: Target,
-    stop: Callable[[], bool],
-    rate: float,
-    timeout: float,  # noqa: ASYNC109
-) -> Tally:
-    tally, tasks = Tally(target), set[asyncio.Task[Answer]]()
-    started = time.monotonic()
-    for number, source in enumerate(cycle(map(str, lab.topology.client_addresses))):
-        if stop():
-            break
-        tasks.add(asyncio.create_task(exchange(target, source, timeout)))
-        await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
-    tally.answers += await asyncio.gather(*tasks)
-    return tally
-
-
 async def exchange(target: Target, source: str, timeout: float) -> Answer:  # noqa: ASYNC109
     """Ask once; every way to fail becomes an Answer with the error's words."""
     ask = _ask_tcp if target.protocol is Protocol.TCP else _ask_udp
@@ -136,8 +110,13 @@ async def exchange(target: Target, source: str, timeout: float) -> Answer:  # no
     except TimeoutError:
         return Answer(source, error="no answer in time", began=wall)
     except (OSError, ValueError) as error:
-        return Answer(source, error=(getattr(error, "strerror", None) or str(error)).lower(), began=wall)
+        return Answer(source, error=_words(error), began=wall)
     return Answer(source, seen=said["client"], name=said["name"], seconds=time.monotonic() - began, began=wall)
+
+
+def _words(error: OSError | ValueError) -> str:
+    # asyncio puts the address into the words; without it all failures of one kind count as one.
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 async def _ask_tcp(target: Target, source: str) -> bytes:
@@ -166,8 +145,3 @@ def _socket(kind: socket.SocketKind, source: str) -> socket.socket:
     made.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
     made.bind((source, 0))
     return made
-
-
-def missing(tally: Tally, names: Sequence[str]) -> list[str]:
-    """The instances that should have answered and never did."""
-    return [name for name in names if not tally.by_instance[name]]

@@ -1,0 +1,77 @@
+"""What goes wrong in a data centre, on demand: each fault is done to one host and can be repaired."""
+
+from __future__ import annotations
+
+import httpx
+
+from bascule.lab import network, processes
+from bascule.lab.network import namespace
+from bascule.lab.readiness import wait_for_agent, wait_for_instances
+from bascule.lab.roster import Program, agent_program, instance_program, orchestrator_program
+from bascule.lab.state import Lab
+from bascule.lab.topology import INSTANCE_PORT, UPLINK
+from bascule.model.errors import SystemFailure
+from bascule.system.namespaces import call_in
+
+
+def kill(lab: Lab, title: str) -> None:
+    """Kill (9) a process of the lab: `lb1-agent`, `control-orchestrator`, `vm1-server`, `router-bird`, `api`."""
+    processes.kill(processes.find(lab, title))
+
+
+def restart_agent(lab: Lab, node: str) -> None:
+    """Start the agent of a node again, and wait until it answers."""
+    _start_once(lab, agent_program(lab, node))
+    wait_for_agent(lab, node)
+
+
+def restart_orchestrator(lab: Lab) -> None:
+    """Start the orchestrator again."""
+    _start_once(lab, orchestrator_program(lab))
+
+
+def restart_instance(lab: Lab, name: str) -> None:
+    """Start the server of an instance again, and wait until every instance answers."""
+    _start_once(lab, instance_program(lab.topology.host(name)))
+    wait_for_instances(lab)
+
+
+def pull_cable(lab: Lab, node: str) -> None:
+    """Take a node off the network."""
+    network.set_link(lab.name, node, UPLINK, up=False)
+
+
+def plug_in_cable(lab: Lab, node: str) -> None:
+    """Put a node back on the network."""
+    network.set_link(lab.name, node, UPLINK, up=True)
+    network.add_routes(lab.name, lab.topology.host(node))
+
+
+def kill_node(lab: Lab, node: str) -> None:
+    """What a machine's death looks like from outside: its agent gone without a word, its cable dead."""
+    kill(lab, f"{node}-agent")
+    pull_cable(lab, node)
+
+
+def revive_node(lab: Lab, node: str) -> None:
+    """The machine is back: cable first, then its agent."""
+    plug_in_cable(lab, node)
+    restart_agent(lab, node)
+
+
+def set_health(lab: Lab, name: str, *, healthy: bool) -> None:
+    """Make an instance answer its health checks with 200 or 503; it goes on serving either way."""
+    host = lab.topology.host(name)
+    url = f"http://{host.address}:{INSTANCE_PORT}/healthz"
+
+    def post() -> httpx.Response:
+        return httpx.post(url, content="200" if healthy else "503", timeout=5, trust_env=False)
+
+    answer = call_in(namespace(lab.name, host.uplink), post)
+    if answer.is_error:
+        raise SystemFailure(f"Instance {name} refused to change its health: {answer.text}")
+
+
+def _start_once(lab: Lab, program: Program) -> None:
+    if processes.running(lab, program.title) is None:
+        processes.start(lab, program)

@@ -1,0 +1,149 @@
+"""Pictures and tables of a lab for the terminal. Pure: a status in, something Rich can print out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.align import Align
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Column, Table
+from rich.text import Text
+
+from bascule.lab.control_plane import statuses
+from bascule.lab.observe import HostStatus, Status
+from bascule.lab.passage import Passage
+from bascule.lab.topology import VIPS, Role
+from bascule.lab.traffic import Tally
+
+_UP, _DOWN, _QUIET = "green", "red", "dim"
+
+
+def topology(status: Status) -> RenderableType:
+    """The data centre as boxes: client above, router, then LB nodes and hypervisors with their instances."""
+    client, router = status.host("client"), status.host("router")
+    addresses = status.lab.topology.client_addresses
+    lb_nodes = [_lb_node(status, host) for host in status.hosts if host.host.role is Role.LB_NODE]
+    hypervisors = [_hypervisor(status, host) for host in status.hosts if host.host.role is Role.HYPERVISOR]
+    return Group(
+        Align.center(_box(client, [Text(f"{addresses[0]} … {addresses[-1]}")])),
+        Align.center(_cable(client)),
+        Align.center(_box(router, [_next_hops(status)])),
+        Align.center(Text("↓ requests, then tunnels        replies, straight to the client ↑", style=_QUIET)),
+        Align.center(Columns(lb_nodes, padding=(0, 3))),
+        Align.center(Columns(hypervisors, padding=(0, 3))),
+    )
+
+
+def hosts(status: Status) -> Table:
+    """Every host with its address and programs."""
+    table = Table("host", "role", "address", "cable", "programs", title=f"Lab {status.lab.name}", title_justify="left")
+    for each in status.hosts:
+        cable = Text("plugged in", style=_UP) if each.connected else Text("pulled", style=_DOWN)
+        table.add_row(each.host.name, each.host.role, str(each.host.address), cable, _programs(each.programs))
+    if status.outside:
+        table.add_row("(here)", "control", status.lab.api_url, "", _programs(status.outside))
+    return table
+
+
+def routing(status: Status) -> Table:
+    """The router's sessions and what it routes over which LB nodes."""
+    table = Table("LB node", "BGP session", "draws traffic of", title="At the router", title_justify="left")
+    for session in status.sessions:
+        vips = ", ".join(map(str, status.announced_by(session.node))) or "nothing"
+        table.add_row(session.node, Text(session.state, style=_UP if session.up else _DOWN), vips)
+    return table
+
+
+def load_balancers(status: Status) -> RenderableType:
+    """The load balancers as the API shows them."""
+    if status.problem:
+        return Text(status.problem, style="yellow")
+    table = Table(
+        "load balancer", "address", "state", "service", "healthy", title="Load balancers", title_justify="left"
+    )
+    for balancer in status.load_balancers:
+        health = statuses(balancer)
+        for service in balancer.get("services") or [{}]:
+            found = list(health.get(service.get("name", ""), {}).values())
+            name = f"{service['protocol']} {service['port']} → {service['target-port']}" if service else "none yet"
+            well = f"{found.count('success')} of {len(found)}"
+            table.add_row(balancer["name"], balancer.get("ip", ""), balancer["state"], name, well)
+    return table
+
+
+def answers(tallies: Iterable[Tally]) -> Table:
+    """Who answered how often, and whom each instance saw."""
+    heads = ("target", "by", "answers", "share", "clients seen", "median / p99")
+    table = Table(*(Column(head, no_wrap=True) for head in heads), box=SIMPLE_HEAD)
+    for tally in tallies:
+        total = len(tally.answers) or 1
+        median, slowest = tally.latency_ms()
+        timing = f"{median:.0f} / {slowest:.0f} ms"
+        target = str(tally.target)
+        for name, count in tally.by_instance.items():
+            seen = tally.clients_seen_by(name)
+            mine = seen <= {answer.client for answer in tally.answers}
+            saw = Text(f"{len(seen)} of its own" if mine else ", ".join(sorted(seen)), style=_UP if mine else _DOWN)
+            table.add_row(target, name, str(count), f"{count / total:.1%}", saw, timing)
+            target = timing = ""
+        for error, count in tally.failures.items():
+            table.add_row(target, Text(error, style=_DOWN), str(count), f"{count / total:.1%}", "", "")
+        table.add_section()
+    return table
+
+
+def passage(passed: Passage) -> Table:
+    """Which way the packets went."""
+    table = Table("past the router", "packets", "bytes")
+    rows = {
+        "requests, client → LB nodes": passed.requests_to_lb_nodes,
+        "tunnels, LB nodes → hypervisors": passed.tunnelled_from_lb_nodes,
+        "replies, hypervisors → client": passed.replies_from_hypervisors,
+        "replies that passed an LB node": passed.replies_from_lb_nodes,
+    }
+    for what, (packets, size) in rows.items():
+        table.add_row(what, f"{packets:,}", f"{size:,}")
+    return table
+
+
+def _lb_node(status: Status, host: HostStatus) -> Panel:
+    vips = status.announced_by(host.host.name)
+    said = (
+        Text("announces " + ", ".join(map(str, vips)), style="bold cyan")
+        if vips
+        else Text("announces nothing", style=_QUIET)
+    )
+    return _box(host, [said])
+
+
+def _hypervisor(status: Status, host: HostStatus) -> Panel:
+    instances = [each for each in status.hosts if each.host.uplink == host.host.name]
+    lines = [Text(f"{each.host.name} {each.host.address}", style=_UP if each.well else _DOWN) for each in instances]
+    return _box(host, lines)
+
+
+def _next_hops(status: Status) -> Text:
+    lines = [f"{vip} → {', '.join(nodes)}" for vip, nodes in sorted(status.announcements.items())]
+    return Text("\n".join(lines) or f"no route to any VIP of {VIPS}", style="bold cyan" if lines else _QUIET)
+
+
+def _box(host: HostStatus, lines: list[Text]) -> Panel:
+    programs = [_programs(host.programs)] if host.programs else []
+    content = Text("\n").join([Text(str(host.host.address), style=_QUIET), *lines, *programs])
+    style = _UP if host.well else _DOWN
+    cut = "" if host.connected else ", cut off"
+    return Panel(content, title=f"[bold]{host.host.name}[/] ({host.host.role}{cut})", border_style=style, expand=False)
+
+
+def _cable(host: HostStatus) -> Text:
+    return Text("│" if host.connected else "x", style=_UP if host.connected else _DOWN)
+
+
+def _programs(programs: dict[str, bool]) -> Text:
+    words = [
+        Text(f"{name} {'runs' if runs else 'is dead'}", style=_UP if runs else _DOWN) for name, runs in programs.items()
+    ]
+    return Text(", ").join(words)
