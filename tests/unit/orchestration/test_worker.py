@@ -1,0 +1,281 @@
+"""The worker and the runner: over a real queue, with an application of three steps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from bascule.model.errors import SystemFailure, Unavailable
+from bascule.orchestration.jobs import Action, Job, Parallel, Sequence, Step, Try, walk
+from bascule.orchestration.queue import Claim, Entity, Priority, Queue
+from bascule.orchestration.reconciler import Decision
+from bascule.orchestration.retry import RetryPolicy
+from bascule.orchestration.worker import Worker
+from bascule.store.database import Database, migrate, open_database
+from bascule.store.tables import orchestration
+
+ENTITY = Entity("thing", "one")
+
+
+@dataclass(frozen=True)
+class Say:
+    """A step that says a word, or fails with it."""
+
+    title: str
+    fails: bool = False
+
+
+@dataclass
+class Talker:
+    """An application: each run plans `job` and writes down what was said."""
+
+    job: Job | None
+    said: list[str] = field(default_factory=list)
+    gone: bool = False
+    told: list[str] = field(default_factory=list)
+    kind: str = "thing"
+    pause: float = 0.0
+
+    async def inventory(self, claim: Claim) -> int:
+        """Nothing to look at."""
+        return claim.epoch
+
+    def decide(self, inventory: int) -> Decision[Job]:
+        """Do the job."""
+        return Decision(sentence="talk", event=self.job)
+
+    def plan(self, event: Job) -> Job:
+        """The job as it is."""
+        return event
+
+    async def perform(self, claim: Claim, action: Action) -> None:
+        """Say it."""
+        assert isinstance(action, Say)
+        self.said.append(action.title)
+        if self.pause:
+            await asyncio.sleep(self.pause)
+        if action.fails:
+            raise Unavailable(f"{action.title} does not answer.")
+
+    def exists(self, connection: Connection, entity: Entity) -> bool:
+        """Until it is gone."""
+        return not self.gone
+
+    def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:
+        """Remember the error."""
+        self.told.append(error)
+
+
+@dataclass
+class Alarms:
+    """An escalation that remembers."""
+
+    rung: list[str] = field(default_factory=list)
+
+    def failing(self, entity: Entity, attempts: int, error: str) -> None:
+        """Remember."""
+        self.rung.append(f"failing after {attempts}: {error}")
+
+    def recovered(self, entity: Entity, attempts: int) -> None:
+        """Remember."""
+        self.rung.append(f"recovered after {attempts}")
+
+
+class HandClock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        """The time set."""
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        """Real time, a thousand times faster."""
+        await asyncio.sleep(seconds / 1000)
+
+
+@dataclass
+class Stage:
+    """A database, a clock, an application and one worker."""
+
+    database: Database
+    clock: HandClock
+    talker: Talker
+    alarms: Alarms
+    queue: Queue
+    worker: Worker
+
+    def ask(self) -> None:
+        """Request a run."""
+        with self.database.write() as connection:
+            self.queue.request(connection, ENTITY, priority=Priority.USER, reason="test", now=self.clock.now())
+
+    def step_states(self) -> dict[str, str]:
+        """The states of the last job's nodes, by title."""
+        jobs, steps = orchestration.jobs, orchestration.job_steps
+        with self.database.read() as connection:
+            last = connection.execute(select(jobs.c.id).order_by(jobs.c.epoch.desc()).limit(1)).scalar_one()
+            rows = connection.execute(select(steps).where(steps.c.job_id == last)).all()
+        return {row.title: row.state for row in rows}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Everything needed to run a worker."""
+    engine = open_database(f"sqlite:///{tmp_path}/worker.db")
+    migrate(engine)
+    database, clock, talker, alarms = Database(engine), HandClock(), Talker(None), Alarms()
+    worker = Worker(
+        name="test",
+        reconcilers={"thing": talker},
+        tables=orchestration,
+        transaction=database.write,
+        clock=clock,
+        chance=random.Random(1),
+        escalation=alarms,
+        policy=RetryPolicy(first=1.0, longest=8.0, escalate_after=3),
+    )
+    yield Stage(database, clock, talker, alarms, Queue(orchestration), worker)
+    engine.dispose()
+
+
+def words(*titles: str) -> tuple[Step, ...]:
+    """Steps that say these."""
+    return tuple(Step(Say(title)) for title in titles)
+
+
+async def test_a_sequence_stops_at_the_first_failure(stage: Stage) -> None:
+    """What comes after a failed step is not done, and the record says so."""
+    stage.talker.job = Sequence("all", (*words("a"), Step(Say("b", fails=True)), *words("c")))
+    stage.ask()
+    assert await stage.worker.run_once()
+    assert stage.talker.said == ["a", "b"]
+    assert stage.step_states() == {"all": "failure", "a": "success", "b": "failure", "c": "waiting"}
+
+
+async def test_parallel_lets_the_others_end(stage: Stage) -> None:
+    """One branch's failure neither stops nor hides the others."""
+    stage.talker.job = Parallel("all", (Step(Say("a", fails=True)), *words("b", "c")))
+    stage.ask()
+    await stage.worker.run_once()
+    assert sorted(stage.talker.said) == ["a", "b", "c"]
+    assert stage.step_states()["all"] == "failure"
+
+
+async def test_try_rescues_and_always_ends(stage: Stage) -> None:
+    """A rescued failure is a success; finally runs in any case."""
+    stage.talker.job = Try("all", Step(Say("body", fails=True)), rescue=words("rescue")[0], ensure=words("end")[0])
+    stage.ask()
+    await stage.worker.run_once()
+    assert stage.talker.said == ["body", "rescue", "end"]
+    assert stage.step_states()["all"] == "success"
+
+
+async def test_finally_runs_after_an_unrescued_failure(stage: Stage) -> None:
+    """Without rescue the failure stands, after finally."""
+    stage.talker.job = Try("all", Step(Say("body", fails=True)), ensure=words("end")[0])
+    stage.ask()
+    await stage.worker.run_once()
+    assert stage.talker.said == ["body", "end"]
+    assert stage.step_states()["all"] == "failure"
+
+
+async def test_failures_back_off_page_once_and_page_recovery_once(stage: Stage) -> None:
+    """N failures ring one alarm, further ones none, recovery one more; each waits longer than the first."""
+    stage.talker.job = Step(Say("a", fails=True))
+    stage.ask()
+    for _ in range(5):
+        assert await stage.worker.run_once()
+        assert not await stage.worker.run_once(), "a failed entity waits"
+        stage.clock.time += 10.0
+    assert stage.alarms.rung == ["failing after 3: a does not answer."]
+    assert stage.talker.told == ["a does not answer."]
+    stage.talker.job = Step(Say("a"))
+    assert await stage.worker.run_once()
+    assert stage.alarms.rung[1:] == ["recovered after 5"]
+    assert not await stage.worker.run_once()
+
+
+async def test_a_bug_in_one_entity_does_not_stop_the_worker(stage: Stage) -> None:
+    """Any exception is a failure of that entity, retried like others."""
+    stage.talker.job = Step(object())  # type: ignore[arg-type]
+    stage.ask()
+    assert await stage.worker.run_once()
+    stage.talker.job = Step(Say("fine"))
+    stage.clock.time += 10.0
+    assert await stage.worker.run_once()
+    assert stage.talker.said == ["fine"]
+
+
+async def test_a_worker_that_lost_its_lease_stops_before_the_next_step(stage: Stage) -> None:
+    """When another worker takes over during a step, the steps after it are not performed."""
+    stage.talker.job = Sequence("all", words("a", "b", "c"))
+    stage.ask()
+    perform = stage.talker.perform
+
+    async def and_lose_the_lease(claim: Claim, action: Action) -> None:
+        await perform(claim, action)
+        stage.clock.time += 100.0
+        with stage.database.write() as connection:
+            assert stage.queue.claim(connection, holder="thief", now=stage.clock.now(), lease=60.0) is not None
+
+    stage.talker.perform = and_lose_the_lease  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await stage.worker.run_once()
+    assert stage.talker.said == ["a"]
+
+
+async def test_an_entity_that_is_gone_is_forgotten(stage: Stage) -> None:
+    """Nothing is left in the queue of an entity that was deleted."""
+    stage.talker.job, stage.talker.gone = Step(Say("bye")), True
+    stage.ask()
+    await stage.worker.run_once()
+    with stage.database.read() as connection:
+        assert connection.execute(select(orchestration.reconciliations)).all() == []
+
+
+async def test_a_stopped_worker_gives_the_entity_back(stage: Stage) -> None:
+    """SIGTERM in the middle of a job lets another worker take over at once."""
+    stage.talker.job, stage.talker.pause = Sequence("all", words("a", "b")), 30.0
+    stage.ask()
+    run = asyncio.ensure_future(stage.worker.run_once())
+    while not stage.talker.said:
+        await asyncio.sleep(0.001)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    with stage.database.write() as connection:
+        assert stage.queue.claim(connection, holder="other", now=stage.clock.now(), lease=1.0) is not None
+
+
+def test_a_tree_reads_from_top_to_bottom() -> None:
+    """Paths number the children of each node."""
+    tree = Sequence("root", (Parallel("pair", words("a", "b")), *words("c")))
+    assert [(path, node.title) for path, node in walk(tree)] == [
+        ((1,), "root"),
+        ((1, 1), "pair"),
+        ((1, 1, 1), "a"),
+        ((1, 1, 2), "b"),
+        ((1, 2), "c"),
+    ]
+
+
+def test_delays_grow_and_are_bounded() -> None:
+    """Each delay lies between half of the exponential ceiling and all of it."""
+    policy, chance = RetryPolicy(first=1.0, longest=60.0), random.Random(7)
+    for attempts in range(1, 2000, 7):
+        ceiling = min(60.0, 2.0 ** min(attempts - 1, 30))
+        assert ceiling / 2 <= policy.delay(attempts, chance) <= ceiling
+
+
+def test_errors_carry_a_sentence() -> None:
+    """The record of a failure is the error's own sentence."""
+    assert SystemFailure("Do this.").sentence == "Do this."
