@@ -1,0 +1,81 @@
+"""The bytes shared with the kernel's programs."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from bascule.forwarding.ebpf import layout
+from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import InvalidInput
+from bascule.model.strategies import Protocol
+
+HEADER = Path(__file__).parents[3] / "bpf" / "hypervisor_maps.h"
+RULE = ForwardingRule(IPv4Address("203.0.113.10"), Protocol.UDP, 53, IPv4Address("10.128.0.11"), 5353)
+SOURCES = (IPv4Network("10.99.0.0/16"), IPv4Network("192.0.2.1/32"))
+
+
+def test_counters_have_the_names_and_the_order_of_the_programs() -> None:
+    """The counters of Python are the enumeration of C, word for word."""
+    found = re.search(r"enum counter \{(.*?)\};", HEADER.read_text(), re.DOTALL)
+    assert found
+    names = re.findall(r"[A-Z_]+", found[1])
+
+    assert names == [name.upper() for name in layout.COUNTERS] + ["COUNTERS"]
+
+
+def test_limits_are_those_of_the_programs() -> None:
+    """As many tunnel sources are accepted as the programs have room for."""
+    assert f"#define MAX_TUNNEL_SOURCES {layout.MAX_TUNNEL_SOURCES}\n" in HEADER.read_text()
+
+
+def test_a_rule_is_packed_as_the_programs_read_it() -> None:
+    """Instance, VIP, port, protocol and a zero byte lead to the target port, all in network order."""
+    ((key, value),) = layout.rules([RULE]).items()
+
+    assert key == bytes([10, 128, 0, 11, 203, 0, 113, 10, 0, 53, 17, 0])
+    assert value == bytes([0x14, 0xE9])
+
+
+def test_a_rule_reads_back() -> None:
+    """Reading what was packed gives the same rule; a protocol nobody knows gives none."""
+    ((key, value),) = layout.rules([RULE]).items()
+
+    assert layout.rule(key, value) == RULE
+    assert layout.rule(key[:10] + b"\1\0", value) is None
+
+
+def test_settings_are_packed_as_the_programs_read_them() -> None:
+    """The count, the largest segment (tunnel MTU less 40) and the prefixes, padded to the room there is."""
+    packed = layout.settings(SOURCES, 1480)
+
+    assert layout.read_number(packed[:4]) == 2
+    assert layout.read_number(packed[4:8]) == 1440
+    assert packed[8:24] == bytes([10, 99, 0, 0, 255, 255, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255])
+    assert packed[24:] == bytes(8 * (layout.MAX_TUNNEL_SOURCES - 2))
+
+
+@pytest.mark.parametrize(
+    ("sources", "tunnel_mtu", "field"),
+    [((), 1480, "tunnel_sources"), (SOURCES * 9, 1480, "tunnel_sources"), (SOURCES, 39, "tunnel_mtu")],
+)
+def test_settings_out_of_range_are_refused(sources: tuple[IPv4Network, ...], tunnel_mtu: int, field: str) -> None:
+    """No prefix at all, too many of them, or an impossible MTU is refused by the setting's name."""
+    with pytest.raises(InvalidInput) as refusal:
+        layout.settings(sources, tunnel_mtu)
+
+    assert refusal.value.field == field
+
+
+def test_differences_name_what_to_write_and_what_to_delete() -> None:
+    """Missing and changed elements are written, unknown ones deleted, equal ones left alone."""
+    desired = {b"same": b"1", b"changed": b"2", b"missing": b"3"}
+    actual = {b"same": b"1", b"changed": b"0", b"unknown": b"4"}
+
+    changes = layout.differences(desired, actual)
+
+    assert changes.write == {b"changed": b"2", b"missing": b"3"}
+    assert changes.delete == {b"unknown"}
