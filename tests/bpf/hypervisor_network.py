@@ -1,0 +1,146 @@
+"""A hypervisor, two instances and a client that doubles as LB node, each in a network namespace of its own.
+
+client 198.51.100.2 eth0 ---- uplink0 hypervisor tap1 ---- eth0 10.128.0.11 instance1
+                                                 tap2 ---- eth0 10.128.0.12 instance2
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from bascule import native
+from bascule.forwarding.ebpf.driver import EbpfForwarding
+from bascule.model.configurations import ForwardingRule
+from bascule.model.strategies import Protocol
+from bascule.system import bpf
+from bascule.system.bpffs import is_bpffs
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
+
+CLIENT = IPv4Address("198.51.100.2")
+VIP = IPv4Address("203.0.113.10")
+INSTANCES = (IPv4Address("10.128.0.11"), IPv4Address("10.128.0.12"))
+TUNNEL_SOURCES = (IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16"))
+ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
+
+T = TypeVar("T")
+
+
+class Network:
+    """Build with `with`: everything goes away at the end, whatever happened."""
+
+    def __init__(self, directory: Path) -> None:
+        self._name = f"t{uuid.uuid4().hex[:8]}"
+        self._directory = directory
+        self.bpf_dir = directory / "bpf"
+        self._encapsulation: bpf.BpfObject | None = None
+
+    def namespace(self, host: str) -> str:
+        """The namespace of client, hypervisor, instance1 or instance2."""
+        return f"{self._name}-{host}"
+
+    def inside(self, host: str, function: Callable[[], T]) -> T:
+        """Call a function inside a host's namespace."""
+        return call_in(self.namespace(host), function)
+
+    def ip(self, host: str, words: str) -> str:
+        """`ip ...` inside a host's namespace."""
+        return run(["ip", "-n", self.namespace(host), *words.split()])
+
+    def __enter__(self) -> Network:
+        try:
+            for host in ("client", "hypervisor", "instance1", "instance2"):
+                run(["ip", "netns", "add", self.namespace(host)])
+                self.ip(host, "link set lo up")
+                self.inside(host, _allow_asymmetric_routes)
+            self.inside("hypervisor", lambda: sysctl("ip_forward", "1"))
+            self._plug("client", "eth0", f"{CLIENT}/24", "uplink0", "198.51.100.1/24")
+            self.ip("client", "route add default via 198.51.100.1")
+            for number in (1, 2):
+                self.add_instance(number)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def add_instance(self, number: int) -> None:
+        """Give an instance its interface, as when it boots."""
+        self._plug(f"instance{number}", "eth0", f"{INSTANCES[number - 1]}/32", f"tap{number}", "169.254.1.1/32")
+        self.ip(f"instance{number}", "route add default via 169.254.1.1 dev eth0 onlink")
+        self.ip("hypervisor", f"route add {INSTANCES[number - 1]} dev tap{number}")
+
+    def _plug(self, host: str, inner: str, inner_address: str, outer: str, outer_address: str) -> None:
+        hypervisor = self.namespace("hypervisor")
+        self.ip(host, f"link add {inner} type veth peer name {outer} netns {hypervisor}")
+        for end, name, address in ((host, inner, inner_address), ("hypervisor", outer, outer_address)):
+            self.ip(end, f"addr add {address} dev {name}")
+            self.ip(end, f"link set {name} up")
+
+    def tunnel(self, port: int, instance: IPv4Address) -> None:
+        """Make the client's LB node send what goes to VIP:port to the instance."""
+        if self._encapsulation is None:
+            self._encapsulation = bpf.BpfObject(_compile(self._directory))
+            program = self._encapsulation.program("encapsulate")
+            self.inside("client", lambda: bpf.attach_tc(_index("eth0"), program, egress=True))
+        key = VIP.packed + port.to_bytes(2, "big") + bytes(2)
+        self._encapsulation.map("instances").set(key, instance.packed)
+
+    def driver(self) -> EbpfForwarding:
+        """A started driver for the hypervisor: call it inside the namespace."""
+        driver = EbpfForwarding(
+            uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=self.bpf_dir
+        )
+        self.inside("hypervisor", driver.start)
+        return driver
+
+    def __exit__(self, *_: object) -> None:
+        for host in ("client", "hypervisor", "instance1", "instance2"):
+            subprocess.run(["ip", "netns", "del", self.namespace(host)], capture_output=True, check=False)
+        if self._encapsulation is not None:
+            self._encapsulation.close()
+        if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
+            run(["umount", str(self.bpf_dir)])
+
+
+def rule(port: int, instance: IPv4Address, target_port: int, protocol: Protocol = Protocol.TCP) -> ForwardingRule:
+    """A rule of the VIP."""
+    return ForwardingRule(VIP, protocol, port, instance, target_port)
+
+
+def sysctl(key: str, value: str) -> None:
+    """Set a sysctl of IPv4 in the calling thread's namespace."""
+    Path("/proc/sys/net/ipv4", key).write_text(value)
+
+
+def reason_to_skip() -> str:
+    """What these tests miss on this machine; empty when nothing."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces and BPF"
+    if not (native.DIRECTORY / "tc_hypervisor.bpf.o").exists():
+        return "needs tc_hypervisor.bpf.o: run `make native`"
+    missing = [tool for tool in ("ip", "clang") if shutil.which(tool) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
+
+
+def _allow_asymmetric_routes() -> None:
+    for which in ("all", "default"):
+        sysctl(f"conf/{which}/rp_filter", "0")
+
+
+def _index(name: str) -> int:
+    return socket.if_nametoindex(name)
+
+
+def _compile(directory: Path) -> Path:
+    compiled = directory / "encapsulate.bpf.o"
+    headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])
+    return compiled
