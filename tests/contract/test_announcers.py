@@ -249,7 +249,7 @@ def test_a_killed_bird_is_started_again(bgp: BgpStage) -> None:
     until("A at the router", lambda: bgp.heard() == {A})
     kill(bgp.folder / "node/bird.pid")
     until("BIRD to be gone", lambda: not bgp.up())
-    assert [session.state for session in bgp.observe().sessions] == ["BIRD is not running"]
+    assert [session.state for session in bgp.observe().sessions] == ["BIRD does not answer"]
     assert bgp.enforce(A) == ("started BIRD",)
     until("the session", bgp.up)
     until("A at the router", lambda: bgp.heard() == {A})

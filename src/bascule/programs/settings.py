@@ -59,7 +59,8 @@ class OrchestratorSettings(ControlPlaneSettings):
 class AgentSettings(Settings):
     """What both agents share. `agent_token` is the bearer token the control plane was told at registration."""
 
-    node_name: str
+    # It names folders and files, so it must be a plain word.
+    node_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     agent_listen: str = "127.0.0.1:7701"
     agent_token: str = Field(min_length=16)
     state_dir: Path = Path("/var/lib/bascule")

@@ -86,12 +86,15 @@ class BgpAnnouncer:
             ) from error
 
     def observe(self) -> AnnouncerReport:
-        """The routes really in the kernel, and the sessions as BIRD tells them (none while it is not running)."""
-        protocols = self._socket.protocols() if self._socket.alive() else ()
+        """The routes really in the kernel, and the sessions as BIRD tells them; all are down while it is silent."""
+        try:
+            protocols = self._socket.protocols()
+        except SystemFailure:
+            protocols = ()
         sessions = tuple(self._session(protocol) for protocol in protocols if protocol.kind == "BGP")
         missing = {neighbor.address for neighbor in self._options.neighbors} - {each.neighbor for each in sessions}
         down = tuple(
-            SessionReport(neighbor=address, state="BIRD is not running", up=False) for address in sorted(missing)
+            SessionReport(neighbor=address, state="BIRD does not answer", up=False) for address in sorted(missing)
         )
         return AnnouncerReport(announced=self._routes.present(), sessions=sessions + down)
 

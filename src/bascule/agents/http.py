@@ -1,0 +1,118 @@
+"""What both agents' HTTP servers share: who may ask, how refusals look, how much is read."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
+from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+
+from bascule.agents.fencing import C
+from bascule.model.errors import BasculeError, Forbidden, InvalidInput, NotFound, SystemFailure, TooLarge
+from bascule.wire.problems import MEDIA_TYPE, Problem, problem_of
+
+BODY_MAX = 1024 * 1024  # bytes
+
+log = structlog.stdlib.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+def make_app(
+    router: APIRouter,
+    *,
+    token: str,
+    metrics: Collector,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """The application: `router` behind the token, `/v1/health` and `/metrics` in the open."""
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(router, dependencies=[Depends(_gate(token))])
+    registry = CollectorRegistry()
+    registry.register(metrics)
+
+    @app.get("/v1/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics_text() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    _add_refusals(app)
+    return app
+
+
+def _gate(token: str) -> Callable[[Request], Awaitable[None]]:
+    expected = f"Bearer {token}".encode()
+
+    async def gate(request: Request) -> None:
+        given = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(given, expected):
+            raise Forbidden("This agent wants `Authorization: Bearer <its token>`: use the token of its settings.")
+
+    return gate
+
+
+async def read(request: Request, kind: TypeAdapter[T]) -> T:
+    """The body as a `kind`. Raises TooLarge over 1 MiB, and InvalidInput with the first wrong field's path."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_MAX:
+            raise TooLarge(f"The body is over {BODY_MAX} bytes: one load balancer's configuration is far smaller.")
+    try:
+        return kind.validate_json(bytes(body))
+    except ValidationError as error:
+        raise _invalid(error.errors()[0]) from error
+
+
+async def read_configuration(request: Request, kind: TypeAdapter[C], load_balancer_id: UUID) -> C:
+    """The body, which must be of the load balancer in the path. Raises as `read`, and InvalidInput for another's."""
+    configuration = await read(request, kind)
+    if configuration.load_balancer_id != load_balancer_id:
+        raise InvalidInput("The body is of another load balancer than the path.", field="load_balancer_id")
+    return configuration
+
+
+def _invalid(first: Any) -> InvalidInput:
+    place = ".".join(str(part) for part in first["loc"])
+    return InvalidInput(f"{place or 'The body'}: {first['msg']}.", field=place or "body")
+
+
+def _refuse(problem: Problem) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), status_code=problem.status, media_type=MEDIA_TYPE)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(BasculeError)
+    async def ours(request: Request, error: BasculeError) -> Response:
+        log.warning("refused", method=request.method, path=request.url.path, code=error.code, reason=error.sentence)
+        return _refuse(problem_of(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return _refuse(problem_of(_invalid({**first, "loc": first["loc"][1:]})))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        sentence = f"{request.method} {request.url.path} is not served here: see bascule.wire.agent_v1 for what is."
+        problem = problem_of(NotFound(sentence)).model_copy(update={"status": error.status_code})
+        return _refuse(problem)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
+        sentence = f"The agent failed in a way nobody foresaw ({type(error).__name__}): its log tells more."
+        return _refuse(problem_of(SystemFailure(sentence)))

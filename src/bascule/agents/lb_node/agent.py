@@ -1,0 +1,181 @@
+"""The LB agent: obeys commands, checks instances, and keeps the node right, with or without a control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from pydantic import TypeAdapter
+
+from bascule.agents.fencing import DesiredState
+from bascule.agents.keeper import Keeper
+from bascule.agents.lb_node import serving
+from bascule.agents.lb_node.enforcement import Enforcement, Observation
+from bascule.agents.lb_node.serving import Desired
+from bascule.agents.loop import EnforcementLoop
+from bascule.agents.state_file import StateFile
+from bascule.healthchecks.interface import TargetKey
+from bascule.healthchecks.runner import HealthCheckRunner
+from bascule.healthchecks.verdict import Verdict
+from bascule.model.configurations import BalancerConfiguration, Version
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import BackendHealth, BalancerReport, LBNodeReport
+
+FIRST_VERDICT_LIMIT = 3.0  # seconds a command waits for the checks of new instances
+DRAIN = 0.5  # seconds between withdrawing an address and letting go of it; routers take milliseconds to follow
+
+DESIRED: TypeAdapter[DesiredState[BalancerConfiguration]] = TypeAdapter(DesiredState[BalancerConfiguration])
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedVerdict:
+    """One verdict in the state file."""
+
+    key: TargetKey
+    verdict: Verdict
+
+
+VERDICTS: TypeAdapter[tuple[SavedVerdict, ...]] = TypeAdapter(tuple[SavedVerdict, ...])
+
+
+class LBAgent:
+    """Use it from one event loop: `start`, commands and reports, `close`."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        orders: StateFile[DesiredState[BalancerConfiguration]],
+        verdicts: StateFile[tuple[SavedVerdict, ...]],
+        health_checks: HealthCheckRunner,
+        enforcement: Enforcement,
+        interval: float,
+        drain: float = DRAIN,
+    ) -> None:
+        """`interval` is seconds between passes, `drain` seconds between withdrawing an address and letting go of it."""
+        self.node = node
+        self.started_at = time.time()
+        self._keeper = Keeper(orders)
+        self._verdicts = verdicts
+        self._checks = health_checks
+        self._leaving: set[UUID] = set()
+        self._loop = EnforcementLoop[Desired, Observation](self._desire, enforcement.apply, interval=interval)
+        self._drain = drain
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._disk_problem: str | None = None
+
+    async def start(self) -> None:
+        """Resume from disk alone. The saved verdicts hold until new checks say otherwise, so nothing is interrupted."""
+        saved, problem = self._verdicts.load()
+        self._disk_problem = problem
+        self._checks.seed({each.key: each.verdict for each in saved})
+        self._checks.on_change = self._on_verdict
+        self._check_all()
+        await self._checks.first_verdicts(FIRST_VERDICT_LIMIT)
+        self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._keep_verdicts())]
+
+    async def close(self) -> None:
+        """Stop checking and enforcing. Forwarding and announcing go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._checks.close()
+        await self._loop.close()
+
+    async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
+        """Obey, wait for the first verdicts on new instances, enforce, and tell what is there now.
+
+        Raises StaleCommand, InvalidInput, Taken, or SystemFailure when the disk refuses; nothing is changed then.
+        """
+        identity = configuration.load_balancer_id
+        async with self._keeper.lock(identity):
+            await self._keeper.put(configuration, lambda state: serving.check(state.configurations))
+            self._leaving.discard(identity)
+            self._check_all()
+            await self._checks.first_verdicts(FIRST_VERDICT_LIMIT)
+            observed = await self._loop.enforce()
+            log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
+            return self._report_on(configuration, observed)
+
+    async def delete(self, load_balancer_id: UUID, version: Version) -> None:
+        """Withdraw, wait for the routers, let go. Raises StaleCommand, or SystemFailure when disk or kernel refuses."""
+        async with self._keeper.lock(load_balancer_id):
+            self._keeper.check_removal(load_balancer_id, version)
+            carried = self._keeper.state.of(load_balancer_id)
+            if carried is not None:
+                self._leaving.add(load_balancer_id)
+                await self._withdraw(carried)
+            await self._keeper.remove(load_balancer_id, version)
+            self._leaving.discard(load_balancer_id)
+            self._check_all()
+            if carried is not None:
+                await self._loop.enforce()
+                log.info("removed", load_balancer=str(load_balancer_id), generation=version.generation)
+
+    async def _withdraw(self, carried: BalancerConfiguration) -> None:
+        was_announced = self._loop.last is not None and carried.address in self._loop.last.announcer.announced
+        observed = await self._loop.enforce()
+        if carried.address in observed.announcer.announced:
+            raise SystemFailure(f"{carried.address} cannot be withdrawn: {' '.join(observed.problems)}")
+        if was_announced:
+            await asyncio.sleep(self._drain)
+
+    def report(self) -> LBNodeReport:
+        """All of the node, as of the last pass."""
+        observed = self._loop.last or Observation(problems=("No pass has ended yet: ask again in a second.",))
+        problems = [each for each in (self._keeper.problem, self._disk_problem) if each is not None]
+        return LBNodeReport(
+            node=self.node,
+            started_at=self.started_at,
+            load_balancers=tuple(self._report_on(each, observed) for each in self._keeper.state.configurations),
+            data_plane=observed.data_plane,
+            announcer=observed.announcer,
+            problems=(*problems, *observed.problems),
+            repairs=self._loop.repairs,
+        )
+
+    def _report_on(self, configuration: BalancerConfiguration, observed: Observation) -> BalancerReport:
+        verdicts = self._checks.verdicts
+        health = tuple(
+            BackendHealth(
+                service_id=service.id, instance_id=backend.instance_id, health=verdict.health, message=verdict.message
+            )
+            for service in configuration.services
+            for backend in service.backends
+            for verdict in [verdicts.get(TargetKey(service.id, backend.instance_id), Verdict())]
+        )
+        return BalancerReport(
+            configuration=configuration,
+            ready=configuration.address in observed.data_plane.ready,
+            announced=configuration.address in observed.announcer.announced,
+            health=health,
+        )
+
+    def _desire(self) -> Desired:
+        health = {key: verdict.health for key, verdict in self._checks.verdicts.items()}
+        return serving.desire(self._keeper.state.configurations, health, self._leaving)
+
+    def _check_all(self) -> None:
+        self._checks.set_targets(serving.targets(self._keeper.state.configurations))
+
+    def _on_verdict(self) -> None:
+        self._loop.poke()
+        self._news.set()
+
+    async def _keep_verdicts(self) -> None:
+        """Save the verdicts after each change of health; a full disk is a problem to tell, not a reason to stop."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            saved = tuple(SavedVerdict(key, verdict) for key, verdict in self._checks.verdicts.items())
+            try:
+                await asyncio.to_thread(self._verdicts.save, saved)
+                self._disk_problem = None
+            except SystemFailure as error:
+                self._disk_problem = error.sentence

@@ -1,0 +1,100 @@
+"""One pass of an LB node: withdraw, serve, announce, in this order, then look at what is there.
+
+Runs in the loop's worker thread. A driver that fails is a problem in the outcome, never an exception: the other driver
+must still do its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from bascule.agents.lb_node.serving import Desired
+from bascule.agents.passes import Pass
+from bascule.announcers.interface import Announcer
+from bascule.dataplanes.interface import DataPlane
+from bascule.model.reports import AnnouncerReport, DataPlaneReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a pass found and did; the reports are of after the pass."""
+
+    data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
+    announcer: AnnouncerReport = field(default_factory=AnnouncerReport)
+    changes: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Enforcement:
+    """Applies what is desired by way of the two drivers. Call from one thread at a time."""
+
+    def __init__(self, data_plane: DataPlane, announcer: Announcer) -> None:
+        self._data_plane = data_plane
+        self._announcer = announcer
+        self._started: set[str] = set()
+        self._served: tuple[Set[IPv4Address], object] | None = None
+        self._drawn: Set[IPv4Address] | None = None
+        self._heard = AnnouncerReport()
+
+    def apply(self, desired: Desired) -> Observation:
+        """One pass. An address is announced only after the data plane said in this very pass that it is ready."""
+        current = Pass()
+        announcing = self._start("announcer", self._announcer.start, current)
+        self._withdraw_unwanted(desired, current)
+        data_plane = self._serve(desired, current)
+        wanted = desired.announced & data_plane.ready
+        if announcing:
+            self._announce(wanted, current)
+        # What cannot be seen is taken to be as it was: an address nobody saw withdrawn counts as announced.
+        self._heard = current.attempt("announcer", self._announcer.observe) or self._heard
+        return Observation(
+            data_plane=data_plane,
+            announcer=self._heard,
+            changes=tuple(current.changes),
+            repairs=tuple(current.repairs),
+            problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, self._heard)),
+        )
+
+    def _start(self, who: str, start: Callable[[], None], current: Pass) -> bool:
+        if who not in self._started and current.succeeds(who, start):
+            self._started.add(who)
+        return who in self._started
+
+    def _withdraw_unwanted(self, desired: Desired, current: Pass) -> None:
+        """Before the data plane lets go of an address, no router may send to it any more."""
+        before = current.attempt("announcer", self._announcer.observe)
+        if before is not None and before.announced - desired.announced:
+            self._announce(before.announced & desired.announced, current)
+
+    def _serve(self, desired: Desired, current: Pass) -> DataPlaneReport:
+        """What the data plane has after enforcing; an empty report when it failed, so that nothing is announced."""
+        if not self._start("data plane", self._data_plane.start, current):
+            return DataPlaneReport()
+        wanted = (desired.addresses, desired.services)
+        done = current.attempt("data plane", lambda: self._data_plane.enforce(*wanted))
+        if done is None:
+            return DataPlaneReport()
+        current.note(done, asked_for=self._served != wanted)
+        self._served = wanted
+        return current.attempt("data plane", self._data_plane.observe) or DataPlaneReport()
+
+    def _announce(self, addresses: frozenset[IPv4Address], current: Pass) -> None:
+        done = current.attempt("announcer", lambda: self._announcer.enforce(addresses))
+        if done is not None:
+            current.note(done, asked_for=self._drawn != addresses)
+            self._drawn = addresses
+
+
+def _judge(desired: Desired, data_plane: DataPlaneReport, announcer: AnnouncerReport) -> list[str]:
+    """What is wrong although no driver failed."""
+    unready = sorted(desired.addresses - data_plane.ready)
+    problems = [f"The data plane is not ready for {address}: it is not announced." for address in unready]
+    problems += [
+        f"The session with {session.neighbor} is down ({session.state}): look at the router and the link."
+        for session in announcer.sessions
+        if not session.up
+    ]
+    return problems

@@ -1,0 +1,56 @@
+"""Run an agent's application until SIGTERM or SIGINT, and describe its settings to `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic_settings import BaseSettings
+
+from bascule.model.errors import InvalidInput
+
+
+def serve(app: FastAPI, listen: str) -> None:
+    """Listen on "host:port". Raises InvalidInput. Returns after a signal, once requests in flight have ended."""
+    host, _, port = listen.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise InvalidInput(f"{listen!r} is not host:port, such as 127.0.0.1:7701.", field="agent_listen")
+    # uvicorn raises the signal again when it is done: that ends the process with status 0, not with an error.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    settings = uvicorn.Config(
+        app,
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(settings).run()
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def describe(program: str, purpose: str, settings: type[BaseSettings]) -> None:
+    """Answer `--help` with every setting of the environment, its type and its default."""
+    lines = []
+    for name, field in settings.model_fields.items():
+        default = "required" if field.is_required() else f"default {_text(field.default)}"
+        lines.append(f"  BASCULE_{name.upper():<20} {default}")
+    argparse.ArgumentParser(
+        prog=program,
+        description=purpose,
+        epilog="settings, read from the environment:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,68 @@
+"""The hypervisor agent's process. Implementations are chosen here; a driver is imported only when it is chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from bascule.agents.fencing import DesiredState
+from bascule.agents.hypervisor.agent import DESIRED, Enforcement, HypervisorAgent
+from bascule.agents.hypervisor.api import hypervisor_agent_app
+from bascule.agents.server import describe, serve
+from bascule.agents.state_file import StateFile
+from bascule.forwarding.interface import Forwarding
+from bascule.model.errors import BasculeError
+from bascule.programs.settings import HypervisorAgentSettings, load
+from bascule.system import logs
+
+
+def _ebpf(settings: HypervisorAgentSettings) -> Forwarding:
+    from bascule.forwarding.ebpf.driver import EbpfForwarding  # noqa: PLC0415  only when chosen
+
+    return EbpfForwarding(
+        uplinks=settings.uplinks,
+        tunnel_sources=settings.tunnel_sources,
+        tunnel_mtu=settings.tunnel_mtu,
+        bpf_dir=settings.bpf_dir,
+    )
+
+
+def _fake(_settings: HypervisorAgentSettings) -> Forwarding:
+    from bascule.forwarding.fake import FakeForwarding  # noqa: PLC0415  only when chosen
+
+    return FakeForwarding()
+
+
+FORWARDINGS: dict[str, Callable[[HypervisorAgentSettings], Forwarding]] = {"ebpf": _ebpf, "fake": _fake}
+
+
+def build(settings: HypervisorAgentSettings) -> HypervisorAgent:
+    """The agent with the driver that the settings name. Nothing is started yet."""
+    file = settings.state_dir / settings.node_name / "forwarding.json"
+    return HypervisorAgent(
+        node=settings.node_name,
+        orders=StateFile(file, DESIRED, DesiredState),
+        enforcement=Enforcement(FORWARDINGS[settings.forwarding](settings)),
+        interval=settings.enforce_interval,
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM; forwarding goes on without the process."""
+    describe(
+        "bascule-hypervisor-agent", "Delivers tunnelled packets to this host's instances.", HypervisorAgentSettings
+    )
+    logs.set_up("text")
+    try:
+        settings = load(HypervisorAgentSettings)
+        logs.set_up(settings.log_format, hypervisor=settings.node_name)
+        serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+    except BasculeError as error:
+        structlog.stdlib.get_logger(__name__).error("cannot start", reason=error.sentence)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The LB agent's process. Implementations are chosen here, by name; a driver is imported only when it is chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from random import Random
+
+import structlog
+
+from bascule.agents.fencing import DesiredState
+from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
+from bascule.agents.lb_node.api import lb_agent_app
+from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.agents.server import describe, serve
+from bascule.agents.state_file import StateFile
+from bascule.announcers.interface import Announcer
+from bascule.dataplanes.interface import DataPlane
+from bascule.healthchecks.probes import real_probes
+from bascule.healthchecks.runner import HealthCheckRunner
+from bascule.model.errors import BasculeError
+from bascule.programs.settings import LBAgentSettings, load
+from bascule.system import logs
+
+
+def _xdp(settings: LBAgentSettings) -> DataPlane:
+    from bascule.dataplanes.xdp.driver import XdpDataPlane  # noqa: PLC0415  only when chosen
+
+    return XdpDataPlane(
+        interfaces=settings.interfaces,
+        tunnel_source=settings.tunnel_source,
+        max_services=settings.max_services,
+        bpf_dir=settings.bpf_dir,
+    )
+
+
+def _fake_data_plane(_settings: LBAgentSettings) -> DataPlane:
+    from bascule.dataplanes.fake import FakeDataPlane  # noqa: PLC0415  only when chosen
+
+    return FakeDataPlane()
+
+
+def _bgp(settings: LBAgentSettings) -> Announcer:
+    from bascule.announcers.bgp.driver import BgpAnnouncer  # noqa: PLC0415  only when chosen
+    from bascule.announcers.bgp.render import BgpOptions, Neighbor  # noqa: PLC0415
+
+    options = BgpOptions(
+        local_as=settings.bgp_local_as,
+        router_id=settings.bgp_router_id,
+        neighbors=tuple(Neighbor.parse(text) for text in settings.bgp_neighbors),
+        bfd_interval_ms=settings.bfd_interval_ms,
+        bfd_multiplier=settings.bfd_multiplier,
+    )
+    return BgpAnnouncer(options, settings.run_dir / settings.node_name)
+
+
+def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
+    from bascule.announcers.fake import FakeAnnouncer  # noqa: PLC0415  only when chosen
+
+    return FakeAnnouncer()
+
+
+DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {"xdp": _xdp, "fake": _fake_data_plane}
+ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "fake": _fake_announcer}
+
+
+def build(settings: LBAgentSettings) -> LBAgent:
+    """The agent with the drivers that the settings name. Nothing is started yet. Raises InvalidInput."""
+    folder = settings.state_dir / settings.node_name
+    data_plane = DATA_PLANES[settings.dataplane](settings)
+    announcer = ANNOUNCERS[settings.announcer](settings)
+    return LBAgent(
+        node=settings.node_name,
+        orders=StateFile(folder / "load-balancers.json", DESIRED, DesiredState),
+        verdicts=StateFile(folder / "verdicts.json", VERDICTS, tuple),
+        health_checks=HealthCheckRunner(real_probes(), random=Random()),  # noqa: S311  phases are no secret
+        enforcement=Enforcement(data_plane, announcer),
+        interval=settings.enforce_interval,
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM; the data plane and the announcer go on without the process."""
+    describe("bascule-lb-agent", "Carries load balancers on this machine.", LBAgentSettings)
+    logs.set_up("text")
+    try:
+        settings = load(LBAgentSettings)
+        logs.set_up(settings.log_format, lb_node=settings.node_name)
+        serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+    except BasculeError as error:
+        structlog.stdlib.get_logger(__name__).error("cannot start", reason=error.sentence)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
