@@ -21,7 +21,7 @@ static uint32_t merge(uint32_t slot, uint32_t wanted, const uint8_t *alive)
 	return SLOT_DIRTY | (alive[old] ? old : wanted) << 16 | wanted;
 }
 
-// Give each of `slots` slots its wanted owner. alive[i] tells whether flows of backend i must be kept. Returns how many
+// Give each of `slots` slots its wanted owner. alive[65536] tells which backends' flows must be kept. Returns how many
 // slots are dirty then.
 uint32_t bascule_merge(uint32_t *ring, uint32_t slots, const uint16_t *wanted, const uint8_t *alive)
 {
@@ -60,7 +60,8 @@ static void find_held(const uint32_t *ring, const uint64_t *flows, uint64_t word
 		uint64_t word = __atomic_load_n(&flows[i], __ATOMIC_RELAXED);
 		uint32_t slot = ring[FLOW_SLOT(word)], backend = FLOW_BACKEND(word);
 
-		if (!mine[backend] || (uint16_t)(now - FLOW_SEEN(word)) > idle)
+		// 2 ticks ahead: a packet may have stamped a time later than `now` meanwhile, which must not look ancient.
+		if (!mine[backend] || (uint16_t)(now + 2 - FLOW_SEEN(word)) > idle)
 			continue;
 		if (slot & SLOT_DIRTY && backend != SLOT_CURRENT(slot))
 			held[FLOW_SLOT(word)] = 1;
@@ -68,7 +69,7 @@ static void find_held(const uint32_t *ring, const uint64_t *flows, uint64_t word
 }
 
 // Clean the dirty slots of one ring of RING_SLOTS slots that nothing holds, and forget the flows of those slots: a clean
-// slot has no remembered flows, or a stale one could capture a new connection at the next change. mine[backend] tells
+// slot has no remembered flows, or a stale one could capture a new connection at the next change. mine[65536] tells
 // which backends are this service's. Returns how many slots are dirty still, or -1 when memory runs out.
 int64_t bascule_clean(uint32_t *ring, uint64_t *flows, uint64_t words, const uint8_t *mine, uint16_t now, uint16_t idle)
 {
@@ -98,7 +99,7 @@ int64_t bascule_clean(uint32_t *ring, uint64_t *flows, uint64_t words, const uin
 	return dirty;
 }
 
-// Forget every flow of the backends that are gone. Returns how many there were.
+// Forget every flow of the backends that are gone[65536]. Returns how many there were.
 uint64_t bascule_purge(uint64_t *flows, uint64_t words, const uint8_t *gone)
 {
 	uint64_t purged = 0;

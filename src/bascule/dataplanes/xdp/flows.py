@@ -1,0 +1,38 @@
+"""The kernel's table of remembered flows: purged of removed backends, and scanned to clean slots. The work is in C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from ctypes import addressof, c_char
+from mmap import mmap
+
+from bascule.dataplanes.xdp import history
+from bascule.dataplanes.xdp.layout import FLOW_TICK_LOG2_NS
+from bascule.dataplanes.xdp.library import library
+from bascule.model.errors import SystemFailure
+
+
+class FlowTable:
+    """`memory` is the map; `words` is how many flows it can remember."""
+
+    def __init__(self, memory: mmap, words: int) -> None:
+        self._memory, self._words = memory, words
+
+    def purge(self, backends: Set[int]) -> int:
+        """Forget the flows of these backends; returns how many there were."""
+        return int(library().bascule_purge(_pointer(self._memory), self._words, history.flags(backends)))
+
+    def clean(self, rings: mmap, offset: int, mine: Set[int], idle: float) -> int:
+        """Clean the ring at `offset` bytes into `rings`; a flow not seen for `idle` seconds counts as ended."""
+        ticks = min(int(idle * 1e9) >> FLOW_TICK_LOG2_NS, 0x7FFF)
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> FLOW_TICK_LOG2_NS & 0xFFFF
+        table = _pointer(self._memory), self._words
+        dirty = int(library().bascule_clean(_pointer(rings) + offset, *table, history.flags(mine), now, ticks))
+        if dirty < 0:
+            raise SystemFailure("No memory is left to clean a ring: give the machine more.")
+        return dirty
+
+
+def _pointer(memory: mmap) -> int:
+    return addressof(c_char.from_buffer(memory))

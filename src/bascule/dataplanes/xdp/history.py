@@ -1,0 +1,68 @@
+"""What a slot of a ring remembers when it changes hands. Pure; `bpf/history.c` is the same in C and does the work.
+
+A slot is clean (its flows are all at the current owner, or new: nothing is remembered of them) or dirty: a flow is
+where the table of flows says, or else at the old owner. The rules:
+
+1. A clean slot given to another backend becomes dirty, with the former owner as the old one, if that one still lives.
+2. A dirty slot stays dirty whoever it is given to, and keeps its old owner while that one lives: flows that began since
+   are all in the table, older ones need not be. This holds when it is given *back* to the old owner, too: flows of the
+   owner in between are in the table, and only a dirty slot looks there. Hence a bit of its own for "dirty".
+3. When the old owner dies, the current one takes its place at once: its flows are lost anyway.
+4. A slot becomes clean when no flow seen lately is remembered elsewhere than at the current owner, and never sooner
+   than a flow may be silent. Its flows are then forgotten, so that none of them can capture a later connection.
+
+A backend lives while the service names it, with whatever weight.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Set
+from ctypes import addressof, c_char
+
+from bascule.dataplanes.xdp.library import ANY_BACKEND, library
+
+DIRTY = 1 << 31
+
+
+def clean(owner: int) -> int:
+    """A clean slot."""
+    return owner << 16 | owner
+
+
+def old(slot: int) -> int:
+    """Where the flows of a dirty slot are that nobody remembers."""
+    return slot >> 16 & 0x7FFF
+
+
+def current(slot: int) -> int:
+    """Where new flows go; 0 for nowhere."""
+    return slot & 0xFFFF
+
+
+def merge_slot(slot: int, wanted: int, alive: Set[int]) -> int:
+    """The slot once it belongs to `wanted` (rules 1 to 3)."""
+    if not slot & DIRTY:
+        if current(slot) == wanted or current(slot) not in alive:
+            return clean(wanted)
+        return DIRTY | current(slot) << 16 | wanted
+    return DIRTY | (old(slot) if old(slot) in alive else wanted) << 16 | wanted
+
+
+def flags(backends: Set[int]) -> bytes:
+    """One byte for every possible backend index: 1 for those of the set, as the C functions want it."""
+    marks = bytearray(ANY_BACKEND)
+    for index in backends:
+        marks[index] = 1
+    return bytes(marks)
+
+
+def merge(ring: bytearray, owners: array[int], alive: Set[int]) -> int:
+    """Give every slot of the ring its owner, by the rules; returns how many slots are dirty then."""
+    pointer = addressof(c_char.from_buffer(ring))
+    return int(library().bascule_merge(pointer, len(owners), owners.buffer_info()[0], flags(alive)))
+
+
+def count_dirty(ring: bytearray) -> int:
+    """How many slots are dirty."""
+    return int(library().bascule_count_dirty(addressof(c_char.from_buffer(ring)), len(ring) // 4))

@@ -1,0 +1,46 @@
+"""What the kernel says about the data plane: what is in place, and the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from ipaddress import IPv4Address
+
+from bascule.dataplanes.xdp import layout
+from bascule.dataplanes.xdp.refusal import addresses_on_loopback
+from bascule.dataplanes.xdp.tables import Tables
+from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
+from bascule.model.virtual_services import VirtualService
+from bascule.system.bpf import BpfMap, BpfObject
+
+
+def observe(
+    loaded: BpfObject, tables: Tables, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]
+) -> DataPlaneReport:
+    """`addresses` are those that may be ready: they are if they are on `lo`, and all their services in the kernel."""
+    in_kernel = tables.services.in_kernel()
+    keys = {layout.service_key(service.key): service.key for service in services}
+    incomplete = {key.address for packed, key in keys.items() if packed not in in_kernel}
+    ours, others = addresses_on_loopback()
+    counters = layout.sum_fates(loaded.map("counters").get_per_cpu(bytes(4)))
+    return DataPlaneReport(
+        ready=frozenset(addresses & (ours | others)) - incomplete,
+        services=tuple(_service(loaded, tables, packed, index) for packed, index in sorted(in_kernel.items())),
+        counters=counters | {"dirty_slots": tables.dirty_slots()},
+    )
+
+
+def _service(loaded: BpfObject, tables: Tables, packed: bytes, index: int) -> VirtualServiceReport:
+    totals = loaded.map("backend_totals")
+    backends = (
+        VirtualBackendReport(
+            address=address, weight=tables.backends.entries[place].weight, traffic=_traffic(totals, place)
+        )
+        for address, place in sorted(tables.backends.indexes(packed).items())
+    )
+    traffic = _traffic(loaded.map("service_totals"), index)
+    return VirtualServiceReport(key=layout.parse_service_key(packed), traffic=traffic, backends=tuple(backends))
+
+
+def _traffic(totals: BpfMap, index: int) -> Traffic:
+    packets, size = layout.sum_totals(totals.get_per_cpu(index.to_bytes(4, "little")))
+    return Traffic(packets=packets, bytes=size)

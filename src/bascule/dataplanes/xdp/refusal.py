@@ -1,0 +1,99 @@
+"""Lets the kernel refuse what no backend serves: the VIPs on `lo`, and a table of nftables rules for them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Set
+from ipaddress import IPv4Address
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from bascule.dataplanes.xdp.render import FAMILY, TABLE, remove, render
+from bascule.model.errors import SystemFailure
+from bascule.model.virtual_services import ServiceKey
+from bascule.system.commands import run
+
+# The label marks the addresses that are ours, across restarts: another label means that somebody else put it there.
+_LABEL = "lo:bascule"
+_LOOPBACK = 1
+# linux/netfilter/nfnetlink.h and nf_tables.h
+_NETLINK_NETFILTER = 12
+_GET_GENERATION = 10 << 8 | 16
+
+
+class Refusal:
+    """Keeps the addresses and the rules in the calling thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._script = ""
+        self._listing = ""
+        self._generation = -1
+        self._held: frozenset[IPv4Address] = frozenset()
+
+    def enforce(self, addresses: Set[IPv4Address], served: Set[ServiceKey]) -> tuple[str, ...]:
+        """Make exactly these addresses ours, refusing what is not served. Returns a sentence per repair."""
+        ours, others = addresses_on_loopback()
+        # In this order the node's own daemons are never within reach on a VIP.
+        _change("del", ours - addresses)
+        sentences = self._enforce_rules(addresses, served)
+        missing = addresses - ours - others
+        _change("add", missing)
+        lost, self._held = sorted(missing & self._held), frozenset(addresses)
+        return (*sentences, *(f"Address {address} was gone from lo: added it again." for address in lost))
+
+    def _enforce_rules(self, addresses: Set[IPv4Address], served: Set[ServiceKey]) -> tuple[str, ...]:
+        script = render(addresses, served) if addresses else remove()
+        if script == self._script and _generation() == self._generation:
+            return ()
+        drifted = script == self._script and _listing() != self._listing
+        if script != self._script or drifted:
+            run(["nft", "-f", "-"], stdin=script)
+            self._script = script
+        # In this order: a change between the two calls is then seen next time.
+        self._generation = _generation()
+        self._listing = _listing() if addresses else ""
+        return (f"The nftables table {FAMILY} {TABLE} was altered: written again.",) if drifted else ()
+
+
+def addresses_on_loopback() -> tuple[frozenset[IPv4Address], frozenset[IPv4Address]]:
+    """The addresses on `lo` that are ours, and those of others."""
+    ours: set[IPv4Address] = set()
+    others: set[IPv4Address] = set()
+    with IPRoute() as netlink:
+        for message in netlink.get_addr(index=_LOOPBACK, family=socket.AF_INET):
+            mine = message.get("label") == _LABEL
+            (ours if mine else others).add(IPv4Address(message.get("local") or message.get("address")))
+    return frozenset(ours), frozenset(others)
+
+
+def _change(command: str, addresses: Set[IPv4Address]) -> None:
+    if not addresses:
+        return
+    with IPRoute() as netlink:
+        for address in sorted(addresses):
+            try:
+                netlink.addr(command, index=_LOOPBACK, address=str(address), prefixlen=32, label=_LABEL)
+            except NetlinkError as error:
+                raise SystemFailure(f"Cannot {command} address {address} on lo: {error}. Run as root.") from error
+
+
+def _listing() -> str:
+    """The table as the kernel has it, without counters; empty when it is gone."""
+    try:
+        return run(["nft", "--stateless", "list", "table", FAMILY, TABLE])
+    except SystemFailure:
+        return ""
+
+
+def _generation() -> int:
+    """A number that grows with every change to this namespace's nftables rules: far cheaper to read than the rules."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
+        netlink.bind((0, 0))
+        netlink.settimeout(2)
+        # struct nlmsghdr with NLM_F_REQUEST, then struct nfgenmsg
+        netlink.send(struct.pack("=IHHIIBBH", 20, _GET_GENERATION, 1, 1, 0, socket.AF_UNSPEC, 0, 0))
+        answer = netlink.recv(4096)
+    # After nlmsghdr (16 bytes) and nfgenmsg (4) comes NFTA_GEN_ID: its header (4), then the number in network order.
+    return int(struct.unpack_from(">I", answer, 24)[0])

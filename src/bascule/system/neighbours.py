@@ -1,0 +1,131 @@
+"""Where a packet for an address leaves this machine, and to which MAC address: links, routes and neighbours by netlink.
+
+An XDP program forwards frames without the kernel's help, so somebody has to keep the MAC addresses it writes right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from socket import AF_INET
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+# linux/neighbour.h and linux/rtnetlink.h
+_NUD_FAILED = 0x20
+_NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
+_NTF_USE = 0x01
+_RTN_UNICAST = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextHop:
+    """How to reach an address: through which interface, and which neighbour.
+
+    MACs are 6 bytes, `mac` is None while the neighbour is unknown. `mtu` is bytes of an IP packet.
+    """
+
+    ifindex: int
+    neighbour: IPv4Address
+    source_mac: bytes
+    mac: bytes | None
+    mtu: int
+    is_veth: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    mac: bytes
+    mtu: int
+    is_veth: bool
+
+
+class NextHops:
+    """Resolves addresses and remembers the answers until told that something changed. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._found: dict[IPv4Address, NextHop | None] = {}
+
+    def forget_routes(self) -> None:
+        """Ask the kernel again for every route: links or routes have changed."""
+        self._found.clear()
+
+    def resolve(self, addresses: Iterable[IPv4Address]) -> Mapping[IPv4Address, NextHop | None]:
+        """The next hop of each address, None where no route leads. The neighbours' MACs are read anew."""
+        wanted = set(addresses)
+        with IPRoute() as netlink:
+            unknown = wanted - self._found.keys()
+            links = _links(netlink) if unknown else {}
+            hops = {address: self._found.get(address) for address in wanted - unknown}
+            hops |= {address: _route(netlink, links, address) for address in unknown}
+            macs = _neighbours(netlink) if hops else {}
+        self._found = {address: _with_mac(hop, macs) for address, hop in hops.items()}
+        return self._found
+
+    def provoke(self) -> None:
+        """Make the kernel ask for every neighbour it does not know for certain (ARP); answers come as events."""
+        known = {(hop.ifindex, hop.neighbour) for hop in self._found.values() if hop is not None}
+        with IPRoute() as netlink:
+            for ifindex, neighbour in known:
+                _use(netlink, ifindex, neighbour)
+
+
+def _with_mac(hop: NextHop | None, macs: Mapping[tuple[int, str], bytes | None]) -> NextHop | None:
+    if hop is None:
+        return None
+    # A neighbour the kernel has merely forgotten is most likely where it was; only a failed one is gone.
+    return replace(hop, mac=macs.get((hop.ifindex, str(hop.neighbour)), hop.mac))
+
+
+def _links(netlink: Any) -> dict[int, _Link]:
+    links = {}
+    for link in netlink.get_links():
+        information = link.get("linkinfo")
+        kind = information.get("kind") if information else None
+        mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
+        links[link["index"]] = _Link(mac, link.get("mtu"), kind == "veth")
+    return links
+
+
+def _route(netlink: Any, links: Mapping[int, _Link], address: IPv4Address) -> NextHop | None:
+    try:
+        route = netlink.route("get", dst=str(address))[0]
+    except NetlinkError:
+        return None
+    link = links.get(route.get("oif"))
+    # The kernel keeps a local or blackhole destination for itself, and links without MACs cannot carry our frames.
+    if route["type"] != _RTN_UNICAST or link is None or len(link.mac) != 6:
+        return None
+    metrics = route.get("metrics")
+    route_mtu = metrics.get("mtu") if metrics else None
+    return NextHop(
+        ifindex=route.get("oif"),
+        neighbour=IPv4Address(route.get("gateway") or str(address)),
+        source_mac=link.mac,
+        mac=None,
+        mtu=min(link.mtu, route_mtu or link.mtu),
+        is_veth=link.is_veth,
+    )
+
+
+def _neighbours(netlink: Any) -> dict[tuple[int, str], bytes | None]:
+    """MACs by interface and address; None for a failed neighbour. One that is being asked for is left out."""
+    found: dict[tuple[int, str], bytes | None] = {}
+    for neighbour in netlink.get_neighbours(family=AF_INET):
+        key, mac = (neighbour["ifindex"], neighbour.get("dst")), neighbour.get("lladdr")
+        if neighbour["state"] & _NUD_VALID and mac:
+            found[key] = bytes.fromhex(mac.replace(":", ""))
+        elif neighbour["state"] & _NUD_FAILED:
+            found[key] = None
+    return found
+
+
+def _use(netlink: Any, ifindex: int, neighbour: IPv4Address) -> None:
+    try:
+        netlink.neigh("replace", dst=str(neighbour), ifindex=ifindex, flags=_NTF_USE, state=0)
+    except NetlinkError:
+        # The interface has just gone; the watcher hears of that too.
+        return
