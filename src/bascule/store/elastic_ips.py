@@ -5,6 +5,7 @@ A *managed* address came with its load balancer and goes with it; the others wer
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 from uuid import UUID
@@ -83,11 +84,13 @@ def find_unattached(connection: Connection, address: IPv4Address) -> ElasticIP |
     return None if row is None else _noun(row)
 
 
-def attach(connection: Connection, elastic_ip_id: UUID, load_balancer_id: UUID) -> None:
-    """Let a load balancer use it."""
-    connection.execute(
-        sql_update(_TABLE).where(_TABLE.c.id == str(elastic_ip_id)).values(load_balancer_id=str(load_balancer_id))
+def hold(connection: Connection, elastic_ip: ElasticIP, load_balancer_id: UUID, *, now: float) -> None:
+    """Let a load balancer use it: an elastic IP with a row is attached, any other gets a row as a managed one."""
+    attached = connection.execute(
+        sql_update(_TABLE).where(_TABLE.c.id == str(elastic_ip.id)).values(load_balancer_id=str(load_balancer_id))
     )
+    if not attached.rowcount:
+        insert(connection, replace(elastic_ip, load_balancer_id=load_balancer_id), managed=True, now=now)
 
 
 def release(connection: Connection, load_balancer_id: UUID) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select, true
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -58,6 +58,15 @@ def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHe
 
 def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> list[HealthStatus]:
     """The verdicts of the LB nodes that carry a load balancer now, on all its services, fresh or not."""
+    return _placed(connection, tables.services.c.load_balancer_id == str(load_balancer_id))
+
+
+def of_all(connection: Connection) -> list[HealthStatus]:
+    """The same of every load balancer."""
+    return _placed(connection, true())
+
+
+def _placed(connection: Connection, which: ColumnElement[bool]) -> list[HealthStatus]:
     placements, services = tables.placements, tables.services
     query = (
         select(_TABLE)
@@ -67,7 +76,7 @@ def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> list[Hea
             (placements.c.load_balancer_id == services.c.load_balancer_id)
             & (placements.c.lb_node_id == _TABLE.c.lb_node_id),
         )
-        .where(services.c.load_balancer_id == str(load_balancer_id))
+        .where(which)
         .order_by(services.c.position, _TABLE.c.instance_id, _TABLE.c.lb_node_id)
     )
     return [

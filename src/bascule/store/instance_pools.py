@@ -65,6 +65,14 @@ def templates(connection: Connection) -> dict[UUID, Mapping[str, Any]]:
     return {UUID(row.id): row.template for row in connection.execute(select(_TABLE.c.id, _TABLE.c.template))}
 
 
+def template(connection: Connection, pool_id: UUID) -> Mapping[str, Any]:
+    """What `insert` was told to keep of one pool."""
+    kept: Mapping[str, Any] = connection.execute(
+        select(_TABLE.c.template).where(_TABLE.c.id == str(pool_id))
+    ).scalar_one()
+    return kept
+
+
 def update(connection: Connection, pool: InstancePool, *, template: Mapping[str, object] | None = None) -> None:
     """Write everything a user may change; `template` only when it is given."""
     values = _values(pool) if template is None else {**_values(pool), "template": dict(template)}

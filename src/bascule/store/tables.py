@@ -155,6 +155,16 @@ awaited = Table(
     Column("generation", Integer, nullable=False),
 )
 
+# Load balancers that are gone. An agent that was silent while one was deleted still carries it when it comes back:
+# only what stands here is taken off, never what is merely unknown (this may be the wrong or an older database).
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("load_balancer_id", _ID, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("deleted_at", Float, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -23,6 +23,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("network", name=op.f("uq_address_pools_network")),
     )
     op.create_table(
+        "tombstones",
+        sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("deleted_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("load_balancer_id", name=op.f("pk_tombstones")),
+    )
+    op.create_table(
         "api_keys",
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -284,4 +291,5 @@ def downgrade() -> None:
     op.drop_table("hypervisors")
     op.drop_table("health_statuses")
     op.drop_table("api_keys")
+    op.drop_table("tombstones")
     op.drop_table("address_pools")

@@ -1,0 +1,76 @@
+"""/admin/v1/instance-pools/{id}/instances: the members of a pool. Each change answers the pool as it is then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Path
+from sqlalchemy import Connection
+
+from bascule.api.admin.instance_pools import view
+from bascule.api.context import Ctx
+from bascule.model.errors import InvalidInput
+from bascule.model.instance_pools import Instance
+from bascule.store import changes, hypervisors, instance_pools, instances
+from bascule.wire.admin_v1 import InstanceCreate, InstancePoolView, InstanceUpdate
+
+router = APIRouter(prefix="/admin/v1/instance-pools/{id}/instances", tags=["operators: instance pools"])
+_InstanceId = Annotated[UUID, Path(alias="instance-id")]
+
+
+@router.post("", status_code=201)
+def create_instance(context: Ctx, id: UUID, body: InstanceCreate) -> InstancePoolView:  # noqa: A002
+    """Register a member: it serves when the pool's size lets it."""
+    with context.database.write() as connection:
+        instance_pools.lock_for_change(connection, id)
+        instance = Instance(
+            id=uuid4(),
+            name=body.name,
+            address=body.address,
+            hypervisor_id=_hypervisor(connection, body.hypervisor),
+            weight=body.weight,
+        )
+        instances.insert(connection, id, instance)
+        return _changed(context, connection, id, "register-instance")
+
+
+@router.put("/{instance-id}")
+def update_instance(
+    context: Ctx,
+    id: UUID,  # noqa: A002
+    instance_id: _InstanceId,
+    body: InstanceUpdate,
+) -> InstancePoolView:
+    """Change a member: move it to another hypervisor, weigh it anew, let an evicted one serve again."""
+    given = {name: getattr(body, name) for name in body.model_fields_set - {"hypervisor"}}
+    with context.database.write() as connection:
+        instance_pools.lock_for_change(connection, id)
+        instance = replace(instances.get(connection, id, instance_id), **given)
+        if body.hypervisor is not None:
+            instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor))
+        instances.update(connection, instance)
+        return _changed(context, connection, id, "update-instance")
+
+
+@router.delete("/{instance-id}")
+def delete_instance(context: Ctx, id: UUID, instance_id: _InstanceId) -> InstancePoolView:  # noqa: A002
+    """Take a member out of the pool."""
+    with context.database.write() as connection:
+        instance_pools.lock_for_change(connection, id)
+        instances.get(connection, id, instance_id)
+        instances.delete(connection, instance_id)
+        return _changed(context, connection, id, "delete-instance")
+
+
+def _changed(context: Ctx, connection: Connection, pool_id: UUID, command: str) -> InstancePoolView:
+    changes.to_instance_pool(connection, pool_id, command=command, now=context.clock.now())
+    return view(instance_pools.get(connection, pool_id))
+
+
+def _hypervisor(connection: Connection, name_or_id: str) -> UUID:
+    for hypervisor in hypervisors.list_all(connection):
+        if name_or_id in {hypervisor.name, str(hypervisor.id)}:
+            return hypervisor.id
+    raise InvalidInput(f"There is no hypervisor {name_or_id!r}: list them, or register it first.", field="hypervisor")

@@ -1,0 +1,97 @@
+"""/admin/v1/lb-nodes: the machines that carry VIPs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+
+from bascule.api.context import Ctx
+from bascule.model.errors import InUse
+from bascule.model.nodes import Agent, LBNode
+from bascule.orchestration.queue import Priority
+from bascule.store import changes, lb_nodes, load_balancers, placements
+from bascule.wire.admin_v1 import LBNodeCreate, LBNodesView, LBNodeUpdate, LBNodeView
+
+router = APIRouter(prefix="/admin/v1/lb-nodes", tags=["operators: LB nodes"])
+
+
+@router.get("")
+def list_lb_nodes(context: Ctx) -> LBNodesView:
+    """Every LB node, by name."""
+    with context.database.read() as connection:
+        counts = placements.counts(connection)
+        return LBNodesView(lb_nodes=[_view(node, counts.get(node.id, 0)) for node in lb_nodes.list_all(connection)])
+
+
+@router.post("", status_code=201)
+def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
+    """Register an LB node: load balancers with too few nodes come to it."""
+    node = LBNode(
+        id=uuid4(),
+        name=body.name,
+        agent=Agent(url=body.agent_url, token=body.agent_token),
+        failure_domain=body.failure_domain,
+        enabled=body.enabled,
+    )
+    with context.database.write() as connection:
+        lb_nodes.insert(connection, node)
+        _reconcile_all(context, connection, f"LB node {node.name} was registered")
+    return _view(node, 0)
+
+
+@router.get("/{id}")
+def get_lb_node(context: Ctx, id: UUID) -> LBNodeView:  # noqa: A002
+    """One LB node."""
+    with context.database.read() as connection:
+        return _view(lb_nodes.get(connection, id), len(placements.on_node(connection, id)))
+
+
+@router.put("/{id}")
+def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  # noqa: A002
+    """Change an LB node. Disable it to move its load balancers to others."""
+    with context.database.write() as connection:
+        present = lb_nodes.get(connection, id)
+        node = replace(
+            present,
+            name=body.name or present.name,
+            agent=Agent(url=body.agent_url or present.agent.url, token=body.agent_token or present.agent.token),
+            failure_domain=present.failure_domain if body.failure_domain is None else body.failure_domain,
+            enabled=present.enabled if body.enabled is None else body.enabled,
+        )
+        lb_nodes.update(connection, node)
+        _reconcile_all(context, connection, f"LB node {node.name} was changed")
+        return _view(node, len(placements.on_node(connection, id)))
+
+
+@router.delete("/{id}", status_code=204)
+def delete_lb_node(context: Ctx, id: UUID) -> None:  # noqa: A002
+    """Forget an LB node. Refused until it is disabled and carries nothing."""
+    with context.database.write() as connection:
+        node = lb_nodes.get(connection, id)
+        carried = [load_balancers.get(connection, one).name for one in placements.on_node(connection, id)]
+        if carried:
+            raise InUse(
+                f"LB node {node.name} carries {', '.join(carried)}: disable it, and delete it once they have moved."
+            )
+        if node.enabled:
+            raise InUse(f"LB node {node.name} is enabled: disable it first, so that nothing is placed on it meanwhile.")
+        lb_nodes.delete(connection, id)
+
+
+def _reconcile_all(context: Ctx, connection: Connection, reason: str) -> None:
+    everything = load_balancers.list_ids(connection)
+    changes.request(connection, everything, priority=Priority.OPERATOR, reason=reason, now=context.clock.now())
+
+
+def _view(node: LBNode, carried: int) -> LBNodeView:
+    return LBNodeView(
+        id=node.id,
+        name=node.name,
+        agent_url=node.agent.url,
+        failure_domain=node.failure_domain,
+        enabled=node.enabled,
+        load_balancers=carried,
+    )

@@ -1,0 +1,40 @@
+"""What every route needs: the database, the clock, and what this installation calls itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from bascule.orchestration.clock import Clock
+from bascule.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """`public_url` may be empty: answers then repeat the address that the client used."""
+
+    database: Database
+    clock: Clock
+    admin_token: str = field(repr=False)
+    zone: str
+    public_url: str
+    new_hash_seed: Callable[[], int]
+
+
+def _context_of(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+Ctx = Annotated[Context, Depends(_context_of)]
+
+
+class PublicRouter(APIRouter):
+    """Routes of the public API: what has no value is left out of the answer, null is never written."""
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        """Add a route."""
+        super().add_api_route(path, endpoint, **{**kwargs, "response_model_exclude_none": True})

@@ -1,0 +1,139 @@
+"""/v2/load-balancer: an address with several services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from ipaddress import IPv4Address
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from bascule.api import services as service_routes
+from bascule.api.context import Ctx, PublicRouter
+from bascule.api.operations import view as operation_view
+from bascule.model.addresses import ElasticIP
+from bascule.model.health_checks import Health
+from bascule.model.instance_pools import InstancePool
+from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
+from bascule.store import changes, elastic_ips, health_statuses, instance_pools, load_balancers
+from bascule.store.times import from_seconds
+from bascule.wire.public_v2 import (
+    LoadBalancerCreate,
+    LoadBalancersView,
+    LoadBalancerUpdate,
+    LoadBalancerView,
+    OperationView,
+)
+
+router = PublicRouter(prefix="/v2/load-balancer", tags=["load-balancer"])
+
+
+class ResettableField(StrEnum):
+    """Fields that can be emptied."""
+
+    DESCRIPTION = "description"
+    LABELS = "labels"
+
+
+@router.get("")
+def list_load_balancers(context: Ctx) -> LoadBalancersView:
+    """Every load balancer, oldest first."""
+    with context.database.read() as connection:
+        pools = {pool.id: pool for pool in instance_pools.list_all(connection)}
+        health = health_statuses.combine(health_statuses.of_all(connection), context.clock.now())
+        views = [view(load_balancer, pools, health) for load_balancer in load_balancers.list_all(connection)]
+    return LoadBalancersView(load_balancers=views)
+
+
+@router.post("")
+def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationView:
+    """Take an address (the one given, or the lowest free one) and start serving it."""
+    now, new_id = context.clock.now(), uuid4()
+    with context.database.write() as connection:
+        address = _choose(connection, body.ip)
+        load_balancer = LoadBalancer(
+            id=new_id,
+            name=body.name,
+            description=body.description,
+            labels=body.labels,
+            address=address.address,
+            hash_seed=context.new_hash_seed(),
+            generation=0,
+            created_at=from_seconds(now),
+        )
+        load_balancers.insert(connection, load_balancer)
+        elastic_ips.hold(connection, address, new_id, now=now)
+        operation = changes.to_load_balancer(connection, new_id, command="create-load-balancer", now=now)
+    return operation_view(operation)
+
+
+def _choose(connection: Connection, wanted: IPv4Address | None) -> ElasticIP:
+    """An elastic IP that a user created and nothing uses, or a fresh one for the load balancer."""
+    present = None if wanted is None else elastic_ips.find_unattached(connection, wanted)
+    if present is not None:
+        return present
+    address, pool_id = elastic_ips.choose(connection, wanted)
+    return ElasticIP(id=uuid4(), address=address, address_pool_id=pool_id)
+
+
+@router.get("/{id}")
+def get_load_balancer(context: Ctx, id: UUID) -> LoadBalancerView:  # noqa: A002  (the public API's name)
+    """One load balancer with its services and their instances' health."""
+    with context.database.read() as connection:
+        load_balancer = load_balancers.get(connection, id)
+        pools = instance_pools.for_load_balancer(connection, id)
+        statuses = health_statuses.of_load_balancer(connection, id)
+    return view(load_balancer, pools, health_statuses.combine(statuses, context.clock.now()))
+
+
+@router.put("/{id}")
+def update_load_balancer(context: Ctx, id: UUID, body: LoadBalancerUpdate) -> OperationView:  # noqa: A002
+    """Change its name, description or labels."""
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    return _change(context, id, "update-load-balancer", given)
+
+
+@router.delete("/{id}/{field}")
+def reset_load_balancer_field(context: Ctx, id: UUID, field: ResettableField) -> OperationView:  # noqa: A002
+    """Empty a field."""
+    empty: object = {} if field is ResettableField.LABELS else ""
+    return _change(context, id, "reset-load-balancer-field", {field.value: empty})
+
+
+def _change(context: Ctx, load_balancer_id: UUID, command: str, given: Mapping[str, object]) -> OperationView:
+    with context.database.write() as connection:
+        present = load_balancers.lock_for_change(connection, load_balancer_id)
+        load_balancers.update(connection, replace(present, **given))  # type: ignore[arg-type]  # the body is typed
+        operation = changes.to_load_balancer(connection, load_balancer_id, command=command, now=context.clock.now())
+    return operation_view(operation)
+
+
+@router.delete("/{id}")
+def delete_load_balancer(context: Ctx, id: UUID) -> OperationView:  # noqa: A002
+    """Stop serving. The address is free again once no LB node carries it; asking twice is fine."""
+    with context.database.write() as connection:
+        load_balancers.get(connection, id)
+        load_balancers.set_state(connection, id, LoadBalancerState.DELETING)
+        now = context.clock.now()
+        operation = changes.to_load_balancer(connection, id, command="delete-load-balancer", now=now)
+    return operation_view(operation)
+
+
+def view(
+    load_balancer: LoadBalancer, pools: Mapping[UUID, InstancePool], health: Mapping[tuple[UUID, UUID], Health]
+) -> LoadBalancerView:
+    """A load balancer as the public API shows it."""
+    return LoadBalancerView(
+        id=load_balancer.id,
+        name=load_balancer.name,
+        description=load_balancer.description,
+        labels=dict(load_balancer.labels),
+        state=load_balancer.state,
+        created_at=load_balancer.created_at,
+        ip=load_balancer.address,
+        services=[
+            service_routes.view(service, pools[service.instance_pool_id], health) for service in load_balancer.services
+        ],
+    )

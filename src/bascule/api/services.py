@@ -1,0 +1,168 @@
+"""/v2/load-balancer/{id}/service: a protocol and port, spread over an instance pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import Path
+from sqlalchemy import Connection
+
+from bascule.api.context import Ctx, PublicRouter
+from bascule.api.operations import view as operation_view
+from bascule.model.errors import Exhausted, InvalidInput, Taken
+from bascule.model.health_checks import Health
+from bascule.model.instance_pools import InstancePool
+from bascule.model.load_balancers import LoadBalancer, Service, ServiceState
+from bascule.store import changes, health_statuses, instance_pools, load_balancers, services
+from bascule.wire.health_checks import health_check_of
+from bascule.wire.public_v2 import (
+    HealthCheckView,
+    OperationView,
+    ReferenceView,
+    ServerStatusView,
+    ServiceCreate,
+    ServiceUpdate,
+    ServiceView,
+)
+
+SERVICES_MAX = 50
+router = PublicRouter(prefix="/v2/load-balancer/{id}/service", tags=["load-balancer"])
+_ServiceId = Annotated[UUID, Path(alias="service-id")]
+
+
+class ResettableField(StrEnum):
+    """Fields that can be emptied."""
+
+    DESCRIPTION = "description"
+
+
+@router.post("")
+def add_service_to_load_balancer(context: Ctx, id: UUID, body: ServiceCreate) -> OperationView:  # noqa: A002
+    """Serve another port."""
+    with context.database.write() as connection:
+        load_balancer = load_balancers.lock_for_change(connection, id)
+        if len(load_balancer.services) >= SERVICES_MAX:
+            raise Exhausted(f"{load_balancer.name} has {SERVICES_MAX} services already: create another load balancer.")
+        _check_pool(connection, body.instance_pool.id)
+        service = _service_of(body)
+        _check_endpoint(load_balancer, service)
+        services.insert(connection, id, service)
+        now = context.clock.now()
+        operation = changes.to_load_balancer(connection, id, command="add-service-to-load-balancer", now=now)
+    return operation_view(operation)
+
+
+@router.get("/{service-id}")
+def get_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId) -> ServiceView:  # noqa: A002
+    """One service with its instances' health."""
+    with context.database.read() as connection:
+        service = services.get(connection, id, service_id)
+        pool = instance_pools.get(connection, service.instance_pool_id)
+        statuses = health_statuses.of_load_balancer(connection, id)
+    return view(service, pool, health_statuses.combine(statuses, context.clock.now()))
+
+
+@router.put("/{service-id}")
+def update_load_balancer_service(
+    context: Ctx,
+    id: UUID,  # noqa: A002
+    service_id: _ServiceId,
+    body: ServiceUpdate,
+) -> OperationView:
+    """Change anything but the instance pool."""
+    given = {name: getattr(body, name) for name in body.model_fields_set - {"healthcheck"}}
+    with context.database.write() as connection:
+        load_balancer = load_balancers.lock_for_change(connection, id)
+        service = replace(services.get(connection, id, service_id), state=ServiceState.UPDATING, **given)
+        if body.healthcheck is not None:
+            service = replace(service, health_check=health_check_of(body.healthcheck, service.health_check))
+        _check_endpoint(load_balancer, service)
+        services.update(connection, service)
+        now = context.clock.now()
+        operation = changes.to_load_balancer(connection, id, command="update-load-balancer-service", now=now)
+    return operation_view(operation)
+
+
+@router.delete("/{service-id}")
+def delete_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId) -> OperationView:  # noqa: A002
+    """Stop serving a port."""
+    with context.database.write() as connection:
+        load_balancers.lock_for_change(connection, id)
+        services.get(connection, id, service_id)
+        services.delete(connection, service_id)
+        now = context.clock.now()
+        operation = changes.to_load_balancer(connection, id, command="delete-load-balancer-service", now=now)
+    return operation_view(operation)
+
+
+@router.delete("/{service-id}/{field}")
+def reset_load_balancer_service_field(
+    context: Ctx,
+    id: UUID,  # noqa: A002
+    service_id: _ServiceId,
+    field: ResettableField,
+) -> OperationView:
+    """Empty a field."""
+    with context.database.write() as connection:
+        load_balancers.lock_for_change(connection, id)
+        service = services.get(connection, id, service_id)
+        services.update(connection, replace(service, **{field.value: ""}))  # type: ignore[arg-type]
+        now = context.clock.now()
+        operation = changes.to_load_balancer(connection, id, command="reset-load-balancer-service-field", now=now)
+    return operation_view(operation)
+
+
+def _service_of(body: ServiceCreate) -> Service:
+    return Service(
+        id=uuid4(),
+        name=body.name,
+        description=body.description,
+        protocol=body.protocol,
+        port=body.port,
+        target_port=body.target_port,
+        strategy=body.strategy,
+        hash_source_port=body.hash_source_port,
+        instance_pool_id=body.instance_pool.id,
+        health_check=health_check_of(body.healthcheck),
+    )
+
+
+def _check_pool(connection: Connection, pool_id: UUID) -> None:
+    if instance_pools.find(connection, pool_id) is None:
+        raise InvalidInput(f"There is no instance pool {pool_id}: list them, or create one.", field="instance-pool.id")
+
+
+def _check_endpoint(load_balancer: LoadBalancer, wanted: Service) -> None:
+    for other in load_balancer.services:
+        if other.id != wanted.id and (other.protocol, other.port) == (wanted.protocol, wanted.port):
+            raise Taken(
+                f"{wanted.protocol} {load_balancer.address}:{wanted.port} belongs to service {other.name} ({other.id}):"
+                " choose another port or delete that service.",
+                field="port",
+            )
+
+
+def view(service: Service, pool: InstancePool, health: Mapping[tuple[UUID, UUID], Health]) -> ServiceView:
+    """A service as the public API shows it. Instances without a fresh verdict are left out of its health."""
+    return ServiceView(
+        id=service.id,
+        name=service.name,
+        description=service.description,
+        state=service.state,
+        protocol=service.protocol,
+        port=service.port,
+        target_port=service.target_port,
+        strategy=service.strategy,
+        hash_source_port=service.hash_source_port,
+        instance_pool=ReferenceView(id=service.instance_pool_id),
+        healthcheck=HealthCheckView(**asdict(service.health_check)),
+        healthcheck_status=[
+            ServerStatusView.model_validate({"public-ip": member.address, "status": health[service.id, member.id]})
+            for member in pool.active
+            if (service.id, member.id) in health
+        ],
+    )

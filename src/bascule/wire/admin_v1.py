@@ -1,0 +1,198 @@
+"""Bodies of the operators' API, version 1. Tokens and secrets go in and never come out, but for a new API key's."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from bascule.model.instance_pools import WEIGHT_MAX
+from bascule.wire.fields import Address, AgentUrl, Body, Description, Identifier, Name, Network, Token, View
+from bascule.wire.public_v2 import POOL_SIZE_MAX
+
+_Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
+
+
+class LBNodeCreate(Body):
+    """`agent-token` is the token that the LB agent wants. Nodes of one failure domain may die together."""
+
+    name: Name
+    agent_url: AgentUrl
+    agent_token: Token
+    failure_domain: Description = ""
+    enabled: bool = True
+
+
+class LBNodeUpdate(Body):
+    """What is left out stays. A disabled node's load balancers move to others."""
+
+    name: Name | None = None
+    agent_url: AgentUrl | None = None
+    agent_token: Token | None = None
+    failure_domain: Description | None = None
+    enabled: bool | None = None
+
+
+class LBNodeView(View):
+    """An LB node; `load-balancers` counts what it carries."""
+
+    id: UUID
+    name: str
+    agent_url: str
+    failure_domain: str
+    enabled: bool
+    load_balancers: int
+
+
+class LBNodesView(View):
+    """Every LB node."""
+
+    lb_nodes: list[LBNodeView]
+
+
+class HypervisorCreate(Body):
+    """`agent-token` is the token that the hypervisor agent wants."""
+
+    name: Name
+    agent_url: AgentUrl
+    agent_token: Token
+
+
+class HypervisorUpdate(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    agent_url: AgentUrl | None = None
+    agent_token: Token | None = None
+
+
+class HypervisorView(View):
+    """A hypervisor."""
+
+    id: UUID
+    name: str
+    agent_url: str
+
+
+class HypervisorsView(View):
+    """Every hypervisor."""
+
+    hypervisors: list[HypervisorView]
+
+
+class AddressPoolCreate(Body):
+    """Every address of the network can be given to a load balancer, the first and the last too."""
+
+    name: Name
+    network: Network
+
+
+class AddressPoolView(View):
+    """An address pool; `taken` counts its addresses in use."""
+
+    id: UUID
+    name: str
+    network: IPv4Network
+    taken: int
+
+
+class AddressPoolsView(View):
+    """Every address pool."""
+
+    address_pools: list[AddressPoolView]
+
+
+class InstancePoolCreate(Body):
+    """Without a size every member serves."""
+
+    name: Name
+    size: Annotated[int, Field(ge=1, le=POOL_SIZE_MAX)] | None = None
+    description: Description = ""
+
+
+class InstanceCreate(Body):
+    """`hypervisor` is a name or an identifier. Weight 0 keeps connections and gives no new ones."""
+
+    name: Name
+    address: Address
+    hypervisor: Name
+    weight: _Weight = 1
+
+
+class InstanceUpdate(Body):
+    """What is left out stays; `evicted` false lets an evicted member serve again."""
+
+    name: Name | None = None
+    address: Address | None = None
+    hypervisor: Name | None = None
+    weight: _Weight | None = None
+    evicted: bool | None = None
+
+
+class InstanceView(View):
+    """A member of a pool; `active` when it serves now."""
+
+    id: UUID
+    name: str
+    address: IPv4Address
+    hypervisor: UUID
+    weight: int
+    evicted: bool
+    active: bool
+
+
+class InstancePoolView(View):
+    """A pool with all its members."""
+
+    id: UUID
+    name: str
+    description: str
+    size: int | None
+    instances: list[InstanceView]
+
+
+class InstancePoolsView(View):
+    """Every instance pool."""
+
+    instance_pools: list[InstancePoolView]
+
+
+class ApiKeyCreate(Body):
+    """Say in the name who uses it."""
+
+    name: Name
+
+
+class ApiKeyView(View):
+    """An API key without its secret."""
+
+    key: str
+    name: str
+    created_at: datetime
+
+
+class NewApiKeyView(ApiKeyView):
+    """The only answer that shows the secret."""
+
+    secret: str
+
+
+class ApiKeysView(View):
+    """Every API key."""
+
+    api_keys: list[ApiKeyView]
+
+
+class Reconcile(Body):
+    """Without `ids`, every load balancer is meant."""
+
+    ids: Annotated[list[Identifier], Field(max_length=10_000)] | None = None
+
+
+class ReconcileView(View):
+    """How many reconciliations were asked for."""
+
+    requested: int

@@ -1,0 +1,108 @@
+"""What fields of our bodies have in common: kebab-case names, strict types, bounded text, nothing unknown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+LABELS_MAX = 64
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I
+)
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class View(BaseModel):
+    """What we answer. Clients of a newer version may meet fields they do not know: they skip them."""
+
+    model_config = ConfigDict(alias_generator=_kebab, validate_by_name=True, validate_by_alias=True, extra="ignore")
+
+
+class Body(BaseModel):
+    """What we are sent: a string is no number, an unknown field is refused, and so is null where a value belongs."""
+
+    model_config = ConfigDict(
+        alias_generator=_kebab, validate_by_name=False, validate_by_alias=True, extra="forbid", strict=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("null is no value: leave the field out")
+        return value
+
+
+def plain_text(value: str) -> str:
+    """Refuse control characters and line separators: they forge log lines and break terminals."""
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in value):
+        raise ValueError("control characters are not allowed: remove them")
+    return value
+
+
+def _visible(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a name needs a visible character: write one")
+    return value
+
+
+def _string(value: object) -> object:
+    # Lax parsing of addresses and identifiers would take numbers and bytes too.
+    if not isinstance(value, str):
+        raise ValueError("a string is needed here")  # noqa: TRY004  (pydantic reports ValueError only)
+    return value
+
+
+def _few(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > LABELS_MAX:
+        raise ValueError(f"at most {LABELS_MAX} labels are allowed: remove some")
+    return labels
+
+
+def _uri(value: str) -> str:
+    if not value.startswith("/") or any(not "!" <= character <= "~" for character in value):
+        raise ValueError("a path is needed: it starts with '/' and has no spaces, as in '/status'")
+    return value
+
+
+def _host_name(value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError("a host name is needed, as in 'www.example.net'")
+    return value
+
+
+def _agent_url(value: str) -> str:
+    parts = urlsplit(plain_text(value))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("a URL is needed, as in 'http://192.0.2.10:7701'")
+    return value.rstrip("/")
+
+
+def _token(value: str) -> str:
+    if any(not "!" <= character <= "~" for character in value):
+        raise ValueError("only visible ASCII characters are allowed: generate a token with 'openssl rand -hex 32'")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(plain_text), AfterValidator(_visible)]
+Description = Annotated[str, Field(max_length=255), AfterValidator(plain_text)]
+_LabelKey = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(plain_text)]
+_LabelValue = Annotated[str, Field(max_length=255), AfterValidator(plain_text)]
+Labels = Annotated[dict[_LabelKey, _LabelValue], AfterValidator(_few)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Identifier = Annotated[UUID, Field(strict=False), BeforeValidator(_string)]
+Address = Annotated[IPv4Address, Field(strict=False), BeforeValidator(_string)]
+Network = Annotated[IPv4Network, Field(strict=False), BeforeValidator(_string)]
+Uri = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_uri)]
+HostName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host_name)]
+AgentUrl = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_agent_url)]
+Token = Annotated[str, Field(min_length=16, max_length=255), AfterValidator(_token)]

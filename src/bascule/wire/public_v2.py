@@ -1,0 +1,278 @@
+"""Bodies of the public API, version 2: the shapes of Exoscale's, so that its clients work unchanged.
+
+Ours beyond it: `ip` when a load balancer or an elastic IP is created, `hash-source-port` of a service, and health check
+intervals from 1 second (theirs begin at 5).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from bascule.model.health_checks import Health, HealthCheckMode
+from bascule.model.instance_pools import InstancePoolState
+from bascule.model.load_balancers import LoadBalancerState, ServiceState
+from bascule.model.operations import OperationReason, OperationState
+from bascule.model.strategies import Protocol, Strategy
+from bascule.wire.fields import Address, Body, Description, HostName, Identifier, Labels, Name, Port, Uri, View
+
+# Enumerations arrive as strings, which strict mode would refuse.
+_Mode = Annotated[HealthCheckMode, Field(strict=False)]
+_Protocol = Annotated[Protocol, Field(strict=False)]
+_Strategy = Annotated[Strategy, Field(strict=False)]
+POOL_SIZE_MAX = 10_000
+_Size = Annotated[int, Field(ge=1, le=POOL_SIZE_MAX)]
+_DiskSize = Annotated[int, Field(ge=10, le=51200)]
+
+
+class Reference(Body):
+    """An object named by its identifier."""
+
+    id: Identifier
+
+
+class LoadBalancerCreate(Body):
+    """`ip` must be free and inside an address pool, or an elastic IP that nothing uses."""
+
+    name: Name
+    description: Description = ""
+    labels: Labels = Field(default_factory=dict)
+    ip: Address | None = None
+
+
+class LoadBalancerUpdate(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    description: Description | None = None
+    labels: Labels | None = None
+
+
+class HealthCheckBody(Body):
+    """Durations are seconds. What is left out takes its default, or stays in an update."""
+
+    mode: _Mode | None = None
+    port: Port | None = None
+    interval: Annotated[int, Field(ge=1, le=300)] | None = None
+    timeout: Annotated[int, Field(ge=1, le=60)] | None = None
+    retries: Annotated[int, Field(ge=1, le=20)] | None = None
+    uri: Uri | None = None
+    tls_sni: HostName | None = None
+
+
+class ServiceCreate(Body):
+    """`hash-source-port` false keeps all connections of one client on one instance."""
+
+    name: Name
+    description: Description = ""
+    protocol: _Protocol
+    port: Port
+    target_port: Port
+    strategy: _Strategy
+    hash_source_port: bool = True
+    instance_pool: Reference
+    healthcheck: HealthCheckBody
+
+
+class ServiceUpdate(Body):
+    """What is left out stays. A service keeps its instance pool for life."""
+
+    name: Name | None = None
+    description: Description | None = None
+    protocol: _Protocol | None = None
+    port: Port | None = None
+    target_port: Port | None = None
+    strategy: _Strategy | None = None
+    hash_source_port: bool | None = None
+    healthcheck: HealthCheckBody | None = None
+
+
+class InstancePoolCreate(Body):
+    """`instance-type`, `template` and `disk-size` are kept and given back; they are for who starts the machines."""
+
+    name: Name
+    size: _Size
+    description: Description = ""
+    labels: Labels = Field(default_factory=dict)
+    instance_type: Reference | None = None
+    template: Reference | None = None
+    disk_size: _DiskSize | None = None
+
+
+class InstancePoolUpdate(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    description: Description | None = None
+    labels: Labels | None = None
+    instance_type: Reference | None = None
+    template: Reference | None = None
+    disk_size: _DiskSize | None = None
+
+
+class InstancePoolScale(Body):
+    """How many members serve from now on."""
+
+    size: _Size
+
+
+class InstancePoolEvict(Body):
+    """The members that serve no more."""
+
+    instances: Annotated[list[Identifier], Field(min_length=1, max_length=POOL_SIZE_MAX)]
+
+
+class ElasticIPCreate(Body):
+    """`ip` must be free and inside an address pool."""
+
+    description: Description = ""
+    labels: Labels = Field(default_factory=dict)
+    addressfamily: Literal["inet4"] = "inet4"
+    ip: Address | None = None
+
+
+class ElasticIPUpdate(Body):
+    """What is left out stays."""
+
+    description: Description | None = None
+    labels: Labels | None = None
+
+
+class ElasticIPInstance(Body):
+    """The instance to attach or detach."""
+
+    instance: Reference
+
+
+class ReferenceView(View):
+    """An object named by its identifier."""
+
+    id: UUID
+
+
+class HealthCheckView(View):
+    """Durations are seconds."""
+
+    mode: HealthCheckMode
+    port: int
+    interval: int
+    timeout: int
+    retries: int
+    uri: str | None = None
+    tls_sni: str | None = None
+
+
+class ServerStatusView(View):
+    """What the LB nodes say of one instance; an instance they have not checked yet is left out."""
+
+    public_ip: IPv4Address
+    status: Literal[Health.SUCCESS, Health.FAILURE]
+
+
+class ServiceView(View):
+    """A service."""
+
+    id: UUID
+    name: str
+    description: str
+    state: ServiceState
+    protocol: Protocol
+    port: int
+    target_port: int
+    strategy: Strategy
+    hash_source_port: bool
+    instance_pool: ReferenceView
+    healthcheck: HealthCheckView
+    healthcheck_status: list[ServerStatusView]
+
+
+class LoadBalancerView(View):
+    """A load balancer with its services."""
+
+    id: UUID
+    name: str
+    description: str
+    labels: dict[str, str]
+    state: LoadBalancerState
+    created_at: datetime
+    ip: IPv4Address
+    services: list[ServiceView]
+
+
+class LoadBalancersView(View):
+    """Every load balancer."""
+
+    load_balancers: list[LoadBalancerView]
+
+
+class InstancePoolView(View):
+    """An instance pool. `size` is left out while no member serves; an empty description is left out too."""
+
+    id: UUID
+    name: str
+    description: str | None = None
+    labels: dict[str, str]
+    state: InstancePoolState
+    size: int | None = None
+    instances: list[ReferenceView]
+    instance_type: ReferenceView | None = None
+    template: ReferenceView | None = None
+    disk_size: int | None = None
+
+
+class InstancePoolsView(View):
+    """Every instance pool."""
+
+    instance_pools: list[InstancePoolView]
+
+
+class ElasticIPView(View):
+    """An elastic IP."""
+
+    id: UUID
+    ip: IPv4Address
+    addressfamily: Literal["inet4"] = "inet4"
+    cidr: str
+    description: str
+    labels: dict[str, str]
+
+
+class ElasticIPsView(View):
+    """Every elastic IP that a user created."""
+
+    elastic_ips: list[ElasticIPView]
+
+
+class OperationReferenceView(View):
+    """What the operation is about; `command` is the call that reads it."""
+
+    id: UUID
+    link: str
+    command: str
+
+
+class OperationView(View):
+    """What a change answers: ask for it again until its state is no longer *pending*."""
+
+    id: UUID
+    state: OperationState
+    reason: OperationReason | None = None
+    message: str | None = None
+    reference: OperationReferenceView
+
+
+class ZoneView(View):
+    """The zone that this API serves."""
+
+    name: str
+    api_endpoint: str
+
+
+class ZonesView(View):
+    """Every zone."""
+
+    zones: list[ZoneView]
