@@ -88,7 +88,15 @@ class ControlPlane:
 
     def scale(self, pool: str, size: int) -> None:
         """Let `size` instances of a pool serve."""
-        self._finish(self._ask("PUT", f"/instance-pool/{pool}:scale", {"size": size}))
+        self._finish(self.request_scale(pool, size))
+
+    def request_scale(self, pool: str, size: int) -> Json:
+        """Ask for another size and do not wait; returns the operation."""
+        return self._ask("PUT", f"/instance-pool/{pool}:scale", {"size": size})
+
+    def pool(self, identifier: str) -> Json:
+        """One instance pool."""
+        return self._ask("GET", f"/instance-pool/{identifier}")
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ from bascule.lab.roster import Program, agent_program, instance_program, orchest
 from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, UPLINK
 from bascule.model.errors import SystemFailure
+from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
 
@@ -57,6 +58,17 @@ def revive_node(lab: Lab, node: str) -> None:
     """The machine is back: cable first, then its agent."""
     plug_in_cable(lab, node)
     restart_agent(lab, node)
+
+
+def silence_routing(lab: Lab, node: str) -> None:
+    """Drop what a node's BIRD says, while its link stays up: only BFD notices."""
+    rule = "table ip silence { chain out { type filter hook output priority 0; udp dport { 3784, 4784 } drop; }; }"
+    call_in(namespace(lab.name, node), lambda: run(["nft", "-f", "-"], stdin=rule))
+
+
+def resume_routing(lab: Lab, node: str) -> None:
+    """Let a silenced node's BIRD speak again."""
+    call_in(namespace(lab.name, node), lambda: run(["nft", "delete", "table", "ip", "silence"]))
 
 
 def set_health(lab: Lab, name: str, *, healthy: bool) -> None:

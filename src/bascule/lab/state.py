@@ -8,8 +8,9 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bascule.lab.topology import Role, Shape, Topology, data_centre
 from bascule.model.errors import InUse, InvalidInput, NotFound
 
 LABS = Path("/run/bascule/lab")
+_PATIENCE = 1.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 
 
@@ -120,17 +122,25 @@ def only_one(name: str) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise InUse(f"Another command is changing lab {path.stem}: wait until it has ended.") from None
+    # A child of a killed holder keeps the lock until it has become the program it is to run: a moment, not more.
+    end = time.monotonic() + _PATIENCE
+    while not (held := _try_lock(path)) and time.monotonic() < end:
+        time.sleep(0.02)
+    if not held:
+        raise InUse(f"Another command is changing lab {path.stem}: wait until it has ended.")
+    return held
+
+
+def _try_lock(path: Path) -> int:
+    """A handle that holds the lock, 0 when somebody else does."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The holder before us removes the file when done: a lock on a removed file keeps nobody out.
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+        if os.fstat(handle).st_ino == path.stat().st_ino:
             return handle
-        os.close(handle)
+    os.close(handle)
+    return 0
 
 
 def _free_port() -> int:

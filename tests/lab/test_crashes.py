@@ -1,0 +1,78 @@
+"""Processes are killed and cables pulled while traffic goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.lab import faults, traffic
+from bascule.lab.held import hold, lost
+from bascule.lab.router import announcements
+from bascule.lab.stream import Stream
+from bascule.lab.waiting import wait_until
+
+from .conftest import SERVING, Balancer, instances
+
+pytestmark = pytest.mark.lab
+
+
+def test_forwarding_outlives_the_agent(balancer: Balancer) -> None:
+    """A killed LB agent takes no packet with it; its successor resumes, and no connection is lost on the way."""
+    with hold(balancer.lab, balancer.web, 40) as connections, Stream(balancer.lab, balancer.web) as stream:
+        stream.wait_for_more(50)
+        faults.kill(balancer.lab, "lb1-agent")
+        stream.wait_for_more(200)
+        faults.restart_agent(balancer.lab, "lb1")
+        stream.wait_for_more(400)
+        assert lost(connections) == []
+    assert not stream.tally.failures
+    assert announcements(balancer.lab)[balancer.vip] == ("lb1", "lb2")
+
+
+def test_hypervisors_forward_without_their_agent(balancer: Balancer) -> None:
+    """A killed hypervisor agent takes no packet with it, and neither does its successor's start."""
+    with hold(balancer.lab, balancer.web, 40) as connections, Stream(balancer.lab, balancer.web) as stream:
+        stream.wait_for_more(50)
+        faults.kill(balancer.lab, "hv1-agent")
+        stream.wait_for_more(100)
+        faults.restart_agent(balancer.lab, "hv1")
+        stream.wait_for_more(300)
+        assert lost(connections) == []
+    assert not stream.tally.failures
+
+
+def test_a_killed_orchestrator_converges_after_restart(balancer: Balancer) -> None:
+    """Changes made while the orchestrator dies again and again come true once it lives."""
+    for size in (4, 2, 4):
+        balancer.api.request_scale(balancer.lab.instance_pool_id, size)
+        faults.kill(balancer.lab, "control-orchestrator")
+        faults.restart_orchestrator(balancer.lab)
+    balancer.wait_until_answered_by(instances(balancer.lab, 4), timeout=40)
+    assert balancer.describe()["state"] == "running"
+
+
+def test_traffic_outlives_an_lb_node(balancer: Balancer) -> None:
+    """With an LB node off the network the other one carries everything, open connections included."""
+    with hold(balancer.lab, balancer.web, 40) as connections, Stream(balancer.lab, balancer.web) as stream:
+        stream.wait_for_more(50)
+        faults.kill_node(balancer.lab, "lb1")
+        wait_until(
+            lambda: announcements(balancer.lab).get(balancer.vip) == ("lb2",), what="The route's move", timeout=5
+        )
+        stream.wait_for_more(200)
+        assert lost(connections) == []
+    # What was inside the dead node is lost; a client's own retransmission makes up for it.
+    assert sum(stream.tally.failures.values()) * 100 <= len(stream.tally.answers)
+    after = traffic.send(balancer.lab, balancer.web, 300)
+    assert not after.failures
+    assert set(after.by_instance) == instances(balancer.lab, SERVING)
+
+
+def test_bfd_notices_a_silent_node(balancer: Balancer) -> None:
+    """A node whose link stays up but which no longer speaks loses its routes within BFD's time."""
+    faults.silence_routing(balancer.lab, "lb1")
+    try:
+        wait_until(
+            lambda: announcements(balancer.lab).get(balancer.vip) == ("lb2",), what="The route's move", timeout=4
+        )
+    finally:
+        faults.resume_routing(balancer.lab, "lb1")

@@ -1,0 +1,58 @@
+"""Traffic follows the pool's size and the instances' health."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.lab import faults, traffic
+from bascule.lab.control_plane import statuses
+from bascule.lab.waiting import wait_until
+
+from .conftest import SERVING, Balancer, instances
+
+pytestmark = pytest.mark.lab
+
+
+def test_traffic_follows_the_pools_size(balancer: Balancer) -> None:
+    """A pool scaled up is answered by the new instance too, and scaled down no longer by it."""
+    balancer.api.scale(balancer.lab.instance_pool_id, 4)
+    balancer.wait_until_answered_by(instances(balancer.lab, 4))
+    balancer.api.scale(balancer.lab.instance_pool_id, 2)
+    balancer.wait_until_answered_by(instances(balancer.lab, 2))
+
+
+def test_an_unhealthy_instance_gets_no_connections(balancer: Balancer) -> None:
+    """An instance that fails its checks leaves the table, the API says which, and it returns once it is well."""
+    address = str(balancer.lab.topology.host("vm2").address)
+    faults.set_health(balancer.lab, "vm2", healthy=False)
+    balancer.wait_until_answered_by(instances(balancer.lab, SERVING) - {"vm2"})
+    _wait_for_status(balancer, address, "failure")
+    faults.set_health(balancer.lab, "vm2", healthy=True)
+    balancer.wait_until_answered_by(instances(balancer.lab, SERVING))
+    _wait_for_status(balancer, address, "success")
+
+
+def test_a_killed_instance_is_left_out(balancer: Balancer) -> None:
+    """An instance whose server dies leaves the table within seconds."""
+    faults.kill(balancer.lab, "vm1-server")
+    balancer.wait_until_answered_by(instances(balancer.lab, SERVING) - {"vm1"})
+
+
+def test_without_a_healthy_instance_connections_are_refused(balancer: Balancer) -> None:
+    """With no healthy instance left, a client is refused at once instead of waiting for an answer."""
+    for name in instances(balancer.lab, SERVING):
+        faults.set_health(balancer.lab, name, healthy=False)
+
+    def refused() -> bool:
+        return traffic.send(balancer.lab, balancer.web, 16, timeout=2).failures == {"Connection refused": 16}
+
+    wait_until(refused, what="A refusal of every connection")
+    refusals = traffic.send(balancer.lab, balancer.who, 16, timeout=2)
+    assert refusals.failures == {"Connection refused": 16}
+
+
+def _wait_for_status(balancer: Balancer, address: str, status: str) -> None:
+    def shown() -> bool:
+        return all(found.get(address) == status for found in statuses(balancer.describe()).values())
+
+    wait_until(shown, what=f"Health {status} of {address} in the API")
