@@ -10,8 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,7 @@ CLIENT = IPv4Address("198.51.100.2")
 VIP = IPv4Address("203.0.113.10")
 INSTANCES = (IPv4Address("10.128.0.11"), IPv4Address("10.128.0.12"))
 TUNNEL_SOURCES = (IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16"))
+TIMEOUT = 5.0  # seconds; what fails, fails by then
 ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class Network:
         self._directory = directory
         self.bpf_dir = directory / "bpf"
         self._encapsulation: bpf.BpfObject | None = None
+        self._drivers: list[EbpfForwarding] = []
 
     def namespace(self, host: str) -> str:
         """The namespace of client, hypervisor, instance1 or instance2."""
@@ -87,23 +90,66 @@ class Network:
     def tunnel(self, port: int, instance: IPv4Address) -> None:
         """Make the client's LB node send what goes to VIP:port to the instance."""
         if self._encapsulation is None:
-            self._encapsulation = bpf.BpfObject(_compile(self._directory))
+            self._encapsulation = bpf.BpfObject(compile_encapsulation(self._directory))
             program = self._encapsulation.program("encapsulate")
             self.inside("client", lambda: bpf.attach_tc(_index("eth0"), program, egress=True))
         key = VIP.packed + port.to_bytes(2, "big") + bytes(2)
         self._encapsulation.map("instances").set(key, instance.packed)
 
-    def driver(self) -> EbpfForwarding:
-        """A started driver for the hypervisor: call it inside the namespace."""
+    def start(self) -> EbpfForwarding:
+        """A driver that has started, as in a new process."""
         driver = EbpfForwarding(
             uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=self.bpf_dir
         )
+        self._drivers.append(driver)
         self.inside("hypervisor", driver.start)
         return driver
+
+    def driver(self, *rules: ForwardingRule) -> EbpfForwarding:
+        """A driver that has started and enforced the rules."""
+        driver = self.start()
+        self.enforce(driver, *rules)
+        return driver
+
+    def enforce(self, driver: EbpfForwarding, *rules: ForwardingRule) -> tuple[str, ...]:
+        """Enforce on the hypervisor."""
+        return self.inside("hypervisor", lambda: driver.enforce(frozenset(rules)))
+
+    def counters(self, driver: EbpfForwarding) -> Mapping[str, int]:
+        """The counters of the hypervisor's programs."""
+        return self.inside("hypervisor", driver.observe).counters
+
+    def serve(self, host: str, port: int) -> socket.socket:
+        """A listening TCP socket."""
+        return self.inside(host, lambda: socket.create_server(("0.0.0.0", port)))
+
+    def connect(self, address: IPv4Address, port: int, *, source_port: int = 0) -> socket.socket:
+        """A TCP connection of the client."""
+        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        opened.settimeout(TIMEOUT)
+        # A port whose last connection ended just now may be used again, to another destination.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((str(CLIENT), source_port))
+        opened.connect((str(address), port))
+        return opened
+
+    def udp(self, host: str, port: int = 0) -> socket.socket:
+        """A UDP socket bound to the port."""
+        opened = self.inside(host, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        opened.settimeout(TIMEOUT)
+        opened.bind(("0.0.0.0", port))
+        return opened
+
+    def send_raw(self, packet: bytes) -> None:
+        """Send an IPv4 packet from the client, its header as given."""
+        with self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)) as raw:
+            raw.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
 
     def __exit__(self, *_: object) -> None:
         for host in ("client", "hypervisor", "instance1", "instance2"):
             subprocess.run(["ip", "netns", "del", self.namespace(host)], capture_output=True, check=False)
+        for driver in self._drivers:
+            driver.close()
         if self._encapsulation is not None:
             self._encapsulation.close()
         if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
@@ -118,6 +164,14 @@ def rule(port: int, instance: IPv4Address, target_port: int, protocol: Protocol 
 def sysctl(key: str, value: str) -> None:
     """Set a sysctl of IPv4 in the calling thread's namespace."""
     Path("/proc/sys/net/ipv4", key).write_text(value)
+
+
+def until(what: str, condition: Callable[[], bool]) -> None:
+    """Wait for the condition; fail with `what` was expected."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {TIMEOUT:g} s for {what}"
+        time.sleep(0.01)
 
 
 def reason_to_skip() -> str:
@@ -139,7 +193,8 @@ def _index(name: str) -> int:
     return socket.if_nametoindex(name)
 
 
-def _compile(directory: Path) -> Path:
+def compile_encapsulation(directory: Path) -> Path:
+    """Compile the LB node of these tests; returns the object."""
     compiled = directory / "encapsulate.bpf.o"
     headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])

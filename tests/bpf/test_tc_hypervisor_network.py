@@ -1,0 +1,165 @@
+"""Real packets: a client, its LB node's tunnels, a hypervisor and two instances, each with its own network stack."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until
+from tests.bpf.hypervisor_packets import Ends, icmp_error, tunnelled, udp
+
+from bascule.model.strategies import Protocol
+
+FIRST, SECOND = INSTANCES
+ROUTER = IPv4Address("192.0.2.1")
+WEB, OTHER = rule(80, FIRST, 8080), rule(81, SECOND, 8081)
+DNS = rule(53, FIRST, 5353, Protocol.UDP)
+MEGABYTES_8 = bytes(range(256)) * 32768
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """The namespaces, with tunnels to the first instance for ports 80 and 53 and to the second for port 81."""
+    with Network(tmp_path) as built:
+        built.tunnel(80, FIRST)
+        built.tunnel(53, FIRST)
+        built.tunnel(81, SECOND)
+        yield built
+
+
+def echo(client: socket.socket, server: socket.socket, word: bytes = b"hello") -> bool:
+    """Whether a word makes it there and back."""
+    client.sendall(word)
+    server.sendall(server.recv(100))
+    return client.recv(100) == word
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    """Everything until the other end closes its side."""
+    parts = []
+    while part := connection.recv(1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_two_services_on_one_hypervisor(network: Network) -> None:
+    """Each port of the VIP reaches its own instance, which sees the client, and the client hears from the VIP."""
+    network.driver(WEB, OTHER)
+    for port, host, target_port in ((80, "instance1", 8080), (81, "instance2", 8081)):
+        with network.serve(host, target_port) as listener, network.connect(VIP, port) as client:
+            server, seen = listener.accept()
+            with server:
+                assert seen == client.getsockname()
+                assert seen[0] == str(CLIENT)
+                assert client.getpeername() == (str(VIP), port)
+                assert echo(client, server)
+
+
+def test_bulk_in_both_directions(network: Network) -> None:
+    """Segmentation and checksums left to the device survive the tunnel, both translations, and megabytes."""
+    driver = network.driver(WEB)
+    with (
+        network.serve("instance1", 8080) as listener,
+        network.connect(VIP, 80) as client,
+        ThreadPoolExecutor(1) as sender,
+    ):
+        server, _ = listener.accept()
+        with server:
+            for source, sink in ((client, server), (server, client)):
+                sent = sender.submit(source.sendall, MEGABYTES_8)
+                received = b""
+                while len(received) < len(MEGABYTES_8):
+                    received += sink.recv(1 << 20)
+                sent.result()
+                assert received == MEGABYTES_8
+    counters = network.counters(driver)
+    assert counters["translated"] < len(MEGABYTES_8) // 1480, "segments were expected to come in batches"
+    assert counters["dropped_no_rule"] == counters["dropped_malformed"] == 0
+
+
+def test_udp_and_its_errors(network: Network) -> None:
+    """A datagram is answered from the VIP, in fragments too; a closed port is reported to the client's socket."""
+    network.driver(DNS)
+    with network.udp("client") as client:
+        client.connect((str(VIP), 53))
+        with network.udp("instance1", 5353) as server:
+            client.send(b"question")
+            _, peer = server.recvfrom(100)
+            server.sendto(MEGABYTES_8[:5000], peer)
+            assert client.recv(9000) == MEGABYTES_8[:5000]
+        client.send(b"anybody?")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(100)
+
+
+def test_path_mtu_discovery_of_the_instance(network: Network) -> None:
+    """ "Fragmentation needed", sent to the VIP by a router on the reply's way, lowers the instance's path MTU."""
+    driver = network.driver(DNS)
+    with network.udp("instance1", 5353):
+        reply = udp(Ends(VIP, 53, CLIENT, 40000), payload=bytes(1400))
+        network.send_raw(tunnelled(FIRST, icmp_error(ROUTER, reply)))
+
+        until("the path MTU to fall", lambda: "mtu 1400" in network.ip("instance1", f"route get {CLIENT}"))
+        assert network.counters(driver)["icmp_translated"] == 1
+
+
+def test_direct_connections_are_left_alone(network: Network) -> None:
+    """A direct connection works beside one through the VIP, and right after one from the same client port."""
+    driver = network.driver(WEB)
+    with network.serve("instance1", 8080) as listener:
+        for address, port in ((VIP, 80), (FIRST, 8080), (VIP, 80)):
+            with network.connect(address, port, source_port=40000) as client:
+                server, seen = listener.accept()
+                with server:
+                    assert seen == (str(CLIENT), 40000)
+                    assert client.getpeername() == (str(address), port)
+                    assert echo(client, server)
+                    client.close()
+                    assert server.recv(1) == b""
+    assert network.counters(driver)["direct_flow_forgotten"] == 1
+
+
+def test_the_mss_fits_the_tunnel(network: Network) -> None:
+    """The client never sends more than 1440 bytes through the tunnel; directly it may send what fits its link."""
+    network.driver(WEB)
+    with network.serve("instance1", 8080):
+        sizes = []
+        for address, port in ((VIP, 80), (FIRST, 8080)):
+            with network.connect(address, port) as client:
+                sizes.append(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+
+    # Timestamps take 12 bytes of every segment (RFC 7323).
+    assert sizes == [1440 - 12, 1460 - 12]
+
+
+def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
+    """A tunnelled packet for a port without rule is dropped, and counted once per packet."""
+    driver = network.driver(WEB)
+    network.send_raw(tunnelled(FIRST, udp(Ends(CLIENT, 40000, VIP, 9))))
+
+    until("the packet to be dropped", lambda: network.counters(driver)["dropped_no_rule"] == 1)
+    assert network.counters(driver)["decapsulated"] == 1
+
+
+def test_connections_live_through_a_takeover(network: Network) -> None:
+    """While no process runs, and when the next one takes over, a connection goes on in both directions."""
+    first = network.driver(WEB)
+    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80) as client:
+        server, _ = listener.accept()
+        with server:
+            assert echo(client, server)
+            first.close()
+            assert echo(client, server, b"nobody home")
+
+            # The server speaks first: its packet finds a flow only if the first process's flows were taken over.
+            second = network.driver(WEB)
+            server.sendall(b"unasked")
+            assert client.recv(100) == b"unasked"
+            assert echo(client, server, b"taken over")
+    assert network.counters(second)["replied"] > 0
