@@ -35,7 +35,7 @@ class FakeNode:
 
 
 class FakeAgents:
-    """Implements `bascule.balancing.hands.Agents`. `before` is called before every call, with its name; it may raise."""
+    """Implements `bascule.balancing.hands.Agents`. `before` gets every call's name before it, and may raise."""
 
     def __init__(self, before: Callable[[str], None] = lambda _call: None) -> None:
         self.before = before

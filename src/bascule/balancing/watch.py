@@ -1,7 +1,7 @@
-"""Watch the agents: keep the health the API shows, and ask for a reconciliation at every doubt. Pure part below.
+"""Watch the agents: keep the health the API shows, and ask for a reconciliation at every doubt.
 
 Doubts: a node appears, answers again after silence, or was restarted; a load balancer is missing where it is placed,
-is not announced, or is carried by a node that should not.
+is not announced, or is carried by a node that should not. What was deleted while a node was silent is taken off it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,34 @@ from uuid import UUID
 
 import structlog
 
+from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
 from bascule.balancing.steps.records import KIND
+from bascule.balancing.strays import Stray, strays, unknown
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Entity, Priority, Queue
-from bascule.store import health_statuses, hypervisors, lb_nodes, load_balancers, placements
+from bascule.store import health_statuses, hypervisors, lb_nodes, load_balancers, placements, tombstones
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
+
+NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 
 
 class Watch:
     """One watcher per orchestrator process. Durations are seconds."""
 
     def __init__(
-        self, *, database: Database, reports: Reports, queue: Queue, clock: Clock, interval: float, sweep: float
+        self, *, database: Database, agents: Agents, queue: Queue, clock: Clock, interval: float, sweep: float
     ) -> None:
-        self._database, self._reports, self._queue, self._clock = database, reports, queue, clock
+        self._database, self._agents, self._queue, self._clock = database, agents, queue, clock
+        self._reports = Reports(agents, clock)
         self._interval, self._sweep = interval, sweep
         self._seen: dict[UUID, float | None] = {}
+        self._foreign: frozenset[UUID] = frozenset()
         self._swept_at = float("-inf")
 
     async def run(self) -> None:
@@ -47,43 +53,51 @@ class Watch:
 
     async def run_once(self) -> None:
         """Look at every agent once."""
+        reports = await self._ask_everybody()
+        # After the reports: a load balancer that an agent carries was in the store before.
+        with self._database.read() as connection:
+            known = frozenset(load_balancers.list_ids(connection))
+            placed = placements.by_node(connection)
+            gone = tombstones.epochs(connection, unknown(reports, known))
+        doubts = dict.fromkeys(known, reason) if (reason := self._change(reports)) else {}
+        for node, report in reports.items():
+            if isinstance(report, LBNodeReport):
+                doubts.update(doubts_about(node.name, report, placed.get(node.id, frozenset()), known))
+        self._write(reports, doubts)
+        self._sweep_when_due(known)
+        self._warn_of_foreign(unknown(reports, known) - gone.keys())
+        await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
+
+    async def _ask_everybody(self) -> NodeReports:
         with self._database.read() as connection:
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
-            placed, known = placements.by_node(connection), frozenset(load_balancers.list_ids(connection))
         node_reports, host_reports = await asyncio.gather(
             self._reports.of_lb_nodes(nodes), self._reports.of_hypervisors(hosts)
         )
-        reasons = list(self._changes([*zip(nodes, node_reports, strict=True), *zip(hosts, host_reports, strict=True)]))
-        doubts = {load_balancer_id: reason for reason in reasons for load_balancer_id in known}
-        for node, report in zip(nodes, node_reports, strict=True):
-            if report is not None:
-                doubts.update(doubts_about(node, report, placed.get(node.id, frozenset()), known))
-        self._write(nodes, node_reports, doubts)
-        self._periodically(known)
+        return {**dict(zip(nodes, node_reports, strict=True)), **dict(zip(hosts, host_reports, strict=True))}
 
-    def _changes(
-        self, answers: list[tuple[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]]
-    ) -> Iterator[str]:
-        """Sentences about nodes that appeared, came back or were restarted."""
-        for node, report in answers:
-            started_at = None if report is None else report.started_at
-            before = self._seen.get(node.id)
+    def _change(self, reports: NodeReports) -> str:
+        """A sentence about a node that appeared, came back or was restarted; empty when none did."""
+        sentence = ""
+        for node, report in reports.items():
+            started_at, before = None if report is None else report.started_at, self._seen.get(node.id)
             self._seen[node.id] = started_at
             if started_at is not None and before != started_at:
-                yield f"{node.name} answers" if before is None else f"{node.name} was restarted"
+                sentence = f"{node.name} answers" if before is None else f"{node.name} was restarted"
+        return sentence
 
-    def _write(self, nodes: tuple[LBNode, ...], reports: list[LBNodeReport | None], doubts: Mapping[UUID, str]) -> None:
+    def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
         now = self._clock.now()
         with self._database.write() as connection:
-            for node, report in zip(nodes, reports, strict=True):
-                if report is not None:
+            for node, report in reports.items():
+                if isinstance(report, LBNodeReport):
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
             for load_balancer_id, reason in doubts.items():
                 entity = Entity(KIND, str(load_balancer_id))
                 self._queue.request(connection, entity, priority=Priority.EVENT, reason=reason, now=now)
 
-    def _periodically(self, known: Set[UUID]) -> None:
+    def _sweep_when_due(self, known: Set[UUID]) -> None:
         """Ask for everything once per period, spread over it."""
         now = self._clock.now()
         if now - self._swept_at < self._sweep:
@@ -97,16 +111,31 @@ class Watch:
                     connection, entity, priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
                 )
 
+    def _warn_of_foreign(self, foreign: frozenset[UUID]) -> None:
+        if foreign != self._foreign:
+            self._foreign = foreign
+            log.warning("load balancers on nodes that this store never knew", load_balancers=sorted(map(str, foreign)))
 
-def doubts_about(node: LBNode, report: LBNodeReport, placed: Set[UUID], known: Set[UUID]) -> Iterator[tuple[UUID, str]]:
+    async def _take_off(self, stray: Stray) -> None:
+        log.info("taking off what was deleted", node=stray.node.name, load_balancer=str(stray.load_balancer_id))
+        try:
+            if isinstance(stray.node, LBNode):
+                await self._agents.delete_balancer(stray.node, stray.load_balancer_id, stray.version)
+            else:
+                await self._agents.delete_forwarding(stray.node, stray.load_balancer_id, stray.version)
+        except BasculeError as error:
+            log.warning("could not take off", node=stray.node.name, error=error.sentence)
+
+
+def doubts_about(name: str, report: LBNodeReport, placed: Set[UUID], known: Set[UUID]) -> Iterator[tuple[UUID, str]]:
     """Load balancers to reconcile because of what one LB node reports. Pure."""
-    carried = {balancer.configuration.load_balancer_id: balancer for balancer in report.load_balancers}
-    for load_balancer_id in (placed & known) - carried.keys():
-        yield load_balancer_id, f"missing on {node.name}"
-    for load_balancer_id, balancer in carried.items():
+    carries = {balancer.configuration.load_balancer_id: balancer for balancer in report.load_balancers}
+    for load_balancer_id in (placed & known) - carries.keys():
+        yield load_balancer_id, f"missing on {name}"
+    for load_balancer_id, balancer in carries.items():
         if load_balancer_id not in known:
             continue
         if load_balancer_id not in placed:
-            yield load_balancer_id, f"still on {node.name}"
+            yield load_balancer_id, f"still on {name}"
         elif not balancer.configuration.announced:
-            yield load_balancer_id, f"not announced by {node.name}"
+            yield load_balancer_id, f"not announced by {name}"

@@ -13,7 +13,6 @@ import structlog
 
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.reconciler import LoadBalancerReconciler
-from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
@@ -48,7 +47,7 @@ async def run(settings: OrchestratorSettings) -> None:
     ]
     watch = Watch(
         database=database,
-        reports=Reports(agents, clock),
+        agents=agents,
         queue=queue,
         clock=clock,
         interval=settings.watch_interval,

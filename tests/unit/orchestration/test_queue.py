@@ -89,15 +89,16 @@ def test_a_dead_workers_entity_is_taken_over_with_a_later_epoch(queue: Queue, co
     heir = queue.claim(connection, holder="b", now=LEASE + 1, lease=LEASE)
     assert heir is not None
     assert heir.epoch > dead.epoch
-    for late in (
-        lambda: queue.complete(connection, dead),
-        lambda: queue.renew(connection, dead, now=LEASE + 2, lease=LEASE),
-        lambda: queue.check(connection, dead),
-        lambda: queue.fail(connection, dead, error="", retry_at=0.0),
-        lambda: queue.forget(connection, dead),
-    ):
-        with pytest.raises(LeaseLost):
-            late()
+    with pytest.raises(LeaseLost):
+        queue.complete(connection, dead)
+    with pytest.raises(LeaseLost):
+        queue.renew(connection, dead, now=LEASE + 2, lease=LEASE)
+    with pytest.raises(LeaseLost):
+        queue.check(connection, dead)
+    with pytest.raises(LeaseLost):
+        queue.fail(connection, dead, error="", retry_at=0.0)
+    with pytest.raises(LeaseLost):
+        queue.forget(connection, dead)
     queue.check(connection, heir)
 
 

@@ -41,6 +41,7 @@ class Talker:
     told: list[str] = field(default_factory=list)
     kind: str = "thing"
     pause: float = 0.0
+    spoke: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def inventory(self, claim: Claim) -> int:
         """Nothing to look at."""
@@ -58,6 +59,7 @@ class Talker:
         """Say it."""
         assert isinstance(action, Say)
         self.said.append(action.title)
+        self.spoke.set()
         if self.pause:
             await asyncio.sleep(self.pause)
         if action.fails:
@@ -247,8 +249,7 @@ async def test_a_stopped_worker_gives_the_entity_back(stage: Stage) -> None:
     stage.talker.job, stage.talker.pause = Sequence("all", words("a", "b")), 30.0
     stage.ask()
     run = asyncio.ensure_future(stage.worker.run_once())
-    while not stage.talker.said:
-        await asyncio.sleep(0.001)
+    await stage.talker.spoke.wait()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

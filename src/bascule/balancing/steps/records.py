@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bascule.balancing.hands import Hands
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
-from bascule.store import load_balancers, operations, placements, services
+from bascule.store import load_balancers, operations, placements, services, tombstones
 
 KIND = "load-balancer"
 
@@ -72,3 +72,4 @@ class RecordDeleted:
                 return
             operations.succeed_up_to(connection, KIND, self.load_balancer_id, current.generation)
             load_balancers.delete(connection, self.load_balancer_id)
+            tombstones.insert(connection, self.load_balancer_id, epoch=hands.claim.epoch, now=hands.clock.now())

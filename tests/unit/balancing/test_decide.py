@@ -1,0 +1,286 @@
+"""Decide and plan: what is done in which order, and that no crash leaves the world unsafe."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.balancing.world import (
+    LB_ID,
+    World,
+    any_order,
+    converge,
+    hypervisor,
+    instance,
+    lb_node,
+    run_some,
+    service,
+)
+
+from bascule.balancing.decide import decide
+from bascule.balancing.steps.forwarding import ApplyForwarding
+from bascule.model.errors import StaleCommand, Unavailable
+from bascule.model.load_balancers import LoadBalancerState
+from bascule.orchestration.jobs import Step, walk
+
+CHANCE = random.Random(0)
+
+
+def titles(world: World) -> list[str]:
+    """The steps of the next job, in writing order."""
+    job = world.next_job()
+    return [] if job is None else [node.title for _, node in walk(job) if isinstance(node, Step)]
+
+
+def running(**what: object) -> World:
+    """A world whose load balancer has converged."""
+    world = World(**what)  # type: ignore[arg-type]
+    converge(world, CHANCE)
+    return world
+
+
+def test_creation_prepares_serves_announces_and_records_in_this_order() -> None:
+    """Rules before traffic, serve before announce, promises last."""
+    world = World(nodes=(lb_node(1), lb_node(2)))
+    assert titles(world) == [
+        "place on 2 LB nodes",
+        "apply 1 rules on hv1",
+        "apply 1 rules on hv2",
+        "serve 1 services on lb1",
+        "announce 203.0.113.1 from lb1",
+        "serve 1 services on lb2",
+        "announce 203.0.113.1 from lb2",
+        "record generation 1 as running",
+    ]
+
+
+def test_a_converged_world_needs_nothing() -> None:
+    """A reconciliation that finds nothing to do plans nothing."""
+    world = running()
+    assert titles(world) == []
+    assert decide(world.inventory()).sentence == "web is as it should be"
+
+
+def test_a_removed_instance_leaves_lb_nodes_before_its_rules_go() -> None:
+    """Shrinking a pool: LB nodes first, hypervisors last."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.change(members=(instance(1, 1),))
+    assert titles(world) == [
+        "serve 1 services on lb1",
+        "serve 1 services on lb2",
+        "remove every rule from hv2",
+        "record generation 2 as running",
+    ]
+
+
+def test_a_migrated_instance_has_rules_on_both_hypervisors_meanwhile() -> None:
+    """The new hypervisor is ready before the old one forgets, and LB nodes need not hear of it."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1),))
+    world.change(members=(instance(1, 2),))
+    assert titles(world) == [
+        "apply 1 rules on hv2",
+        "remove every rule from hv1",
+        "record generation 2 as running",
+    ]
+
+
+def test_deletion_withdraws_lets_routers_converge_and_then_removes() -> None:
+    """Withdraw before remove, rules last, the address is released at the very end."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.change(state=LoadBalancerState.DELETING)
+    assert titles(world) == [
+        "withdraw 203.0.113.1 from lb1",
+        "withdraw 203.0.113.1 from lb2",
+        "let routers converge for 1 s",
+        "stop serving on lb1",
+        "stop serving on lb2",
+        "remove every rule from hv1",
+        "remove every rule from hv2",
+        "delete the record and release the address",
+    ]
+
+
+def test_deletion_keeps_the_address_while_a_silent_node_may_hold_it() -> None:
+    """The record is not deleted until the silent node answers or is disabled."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.change(state=LoadBalancerState.DELETING)
+    world.agents.node(lb_node(1).id).reachable = False
+    for _ in range(3):
+        run_some(world, CHANCE, 100)
+    assert not world.deleted
+    world.nodes = (replace(lb_node(1), enabled=False), lb_node(2))
+    converge(world, CHANCE)
+    assert world.deleted
+
+
+def test_a_silent_node_does_not_hold_up_the_others() -> None:
+    """A change reaches every node that answers, and the operation says who will follow."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.agents.node(lb_node(1).id).reachable = False
+    world.change(members=(instance(1, 1), instance(2, 2), instance(3, 2)))
+    event = decide(world.inventory()).event
+    assert event is not None
+    assert getattr(event, "incomplete") == "lb1 did not answer and will follow."  # noqa: B009
+    converge(world, CHANCE)
+    assert len(world.agents.node(lb_node(2).id).balancers[LB_ID].services[0].backends) == 3
+    world.agents.node(lb_node(1).id).reachable = True
+    converge(world, CHANCE)
+    assert len(world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends) == 3
+
+
+def test_rules_stay_while_a_silent_lb_node_may_still_send() -> None:
+    """An LB agent that is dead may leave a data plane that forwards: its backends keep their rules."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.agents.node(lb_node(1).id).reachable = False
+    world.change(members=(instance(1, 1),))
+    converge(world, CHANCE)
+    assert world.agents.node(hypervisor(2).id).forwarding[LB_ID].rules
+    world.agents.node(lb_node(1).id).reachable = True
+    converge(world, CHANCE)
+    assert LB_ID not in world.agents.node(hypervisor(2).id).forwarding
+
+
+def test_an_instance_on_a_silent_hypervisor_joins_only_when_it_answers() -> None:
+    """Nobody is sent to before its hypervisor has confirmed its rules; who is served already stays."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1), instance(2, 2)))
+    world.agents.node(hypervisor(2).id).reachable = False
+    world.change(members=(instance(1, 1), instance(2, 2), instance(3, 2)))
+    converge(world, CHANCE)
+    served = world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends
+    assert {backend.address for backend in served} == {instance(1, 1).address, instance(2, 2).address}
+    world.agents.node(hypervisor(2).id).reachable = True
+    converge(world, CHANCE)
+    assert len(world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends) == 3
+
+
+def test_without_any_node_the_way_out_is_named() -> None:
+    """The error of an empty installation tells what to register."""
+    with pytest.raises(Unavailable, match="POST /admin/v1/lb-nodes"):
+        World(nodes=()).next_job()
+
+
+def test_a_disabled_node_is_left_and_another_takes_its_place() -> None:
+    """The new node serves before the old one withdraws."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.change(nodes=(replace(lb_node(1), enabled=False), lb_node(2), lb_node(3)))
+    found = titles(world)
+    assert found.index("announce 203.0.113.1 from lb3") < found.index("withdraw 203.0.113.1 from lb1")
+    assert found.index("withdraw 203.0.113.1 from lb1") < found.index("stop serving on lb1")
+
+
+def test_a_late_worker_is_refused_by_the_agents() -> None:
+    """Steps planned under an old epoch fail once a later epoch has spoken."""
+    world = World()
+    late = world.next_job()
+    assert late is not None
+    converge(world, CHANCE)
+    step = next(step for step in any_order(late, CHANCE) if isinstance(step.action, ApplyForwarding))
+    with pytest.raises(StaleCommand):
+        world.perform(step.action)
+
+
+CHANGES = st.sampled_from(
+    ["grow", "shrink", "migrate", "ports", "move", "cut lb", "heal", "cut hv", "forget", "delete"]
+)
+
+
+def apply(world: World, change: str, chance: random.Random) -> None:
+    """One change of the world: a user's, or a fault."""
+    members = list(world.members)
+    match change:
+        case "grow":
+            world.born += 1
+            world.change(members=(*members, instance(world.born, chance.choice([1, 2]))))
+        case "shrink" if members:
+            members.pop(chance.randrange(len(members)))
+            world.change(members=tuple(members))
+        case "migrate" if members:
+            _migrate(world, chance)
+        case "ports":
+            world.change(services=tuple(service(port) for port in chance.sample([80, 81, 82], chance.randint(0, 3))))
+        case "move":
+            victim = chance.choice(world.nodes)
+            nodes = tuple(replace(node, enabled=not node.enabled) if node == victim else node for node in world.nodes)
+            world.change(nodes=nodes)
+        case "cut lb":
+            world.agents.node(chance.choice(world.nodes).id).reachable = False
+        case "cut hv":
+            world.agents.node(chance.choice(world.hosts).id).reachable = False
+        case "forget":
+            world.agents.node(chance.choice(world.nodes).id).balancers.clear()
+        case "delete":
+            world.change(state=LoadBalancerState.DELETING)
+        case _:
+            heal(world)
+
+
+def _migrate(world: World, chance: random.Random) -> None:
+    """Move a member: for its old rule to be on the new hypervisor is the next job's business, so check only after."""
+    member = chance.choice(world.members)
+    other = next(host.id for host in world.hosts if host.id != member.hypervisor_id)
+    moved = tuple(replace(found, hypervisor_id=other) if found == member else found for found in world.members)
+    world.change(members=moved)
+    for node in world.nodes:  # the packets of a machine that has moved are lost until its rules follow: by nature
+        carried = world.agents.node(node.id).balancers.get(LB_ID)
+        if carried is not None:
+            kept = tuple(
+                replace(
+                    found, backends=tuple(backend for backend in found.backends if backend.address != member.address)
+                )
+                for found in carried.services
+            )
+            world.agents.node(node.id).balancers[LB_ID] = replace(carried, services=kept)
+
+
+def heal(world: World) -> None:
+    """Every machine answers and one node at least is enabled."""
+    for node_id in (*(node.id for node in world.nodes), *(host.id for host in world.hosts)):
+        world.agents.node(node_id).reachable = True
+    world.nodes = tuple(replace(node, enabled=True) for node in world.nodes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.tuples(CHANGES, st.integers(0, 12)), max_size=10))
+def test_every_prefix_is_safe_and_every_state_converges(seed: int, history: list[tuple[str, int]]) -> None:
+    """Users change things, machines fall silent and forget, workers die between any two steps; then all is healed."""
+    chance, world = random.Random(seed), World()
+    for change, crash_after in history:
+        apply(world, change, chance)
+        run_some(world, chance, crash_after)
+        if world.deleted:
+            break
+    if world.deleted:
+        heal(world)
+        world.take_off_strays()
+        assert all(LB_ID not in world.agents.node(host.id).forwarding for host in world.hosts)
+        assert all(LB_ID not in world.agents.node(node.id).balancers for node in world.nodes)
+        return
+    heal(world)
+    converge(world, chance)
+    if not world.deleted:
+        check_converged(world)
+
+
+def check_converged(world: World) -> None:
+    """Two nodes announce exactly what is wanted, the third nothing, and hypervisors have exactly their rules."""
+    carrying = [node for node in world.nodes if LB_ID in world.agents.node(node.id).balancers]
+    assert {node.id for node in carrying} == world.placements
+    assert len(carrying) == 2
+    addresses = {member.address for member in world.members}
+    for node in carrying:
+        carried = world.agents.node(node.id).balancers[LB_ID]
+        assert carried.announced
+        assert {found.port for found in carried.services} == {found.port for found in world.services}
+        assert all({backend.address for backend in found.backends} == addresses for found in carried.services)
+    for host in world.hosts:
+        known = world.agents.node(host.id).forwarding.get(LB_ID)
+        rules = set() if known is None else {(rule.instance, rule.port) for rule in known.rules}
+        assert rules == {
+            (member.address, found.port)
+            for member in world.members
+            for found in world.services
+            if member.hypervisor_id == host.id
+        }
