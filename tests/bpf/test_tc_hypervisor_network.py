@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Event
 
 import pytest
 from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until
@@ -163,3 +164,28 @@ def test_connections_live_through_a_takeover(network: Network) -> None:
             assert client.recv(100) == b"unasked"
             assert echo(client, server, b"taken over")
     assert network.counters(second)["replied"] > 0
+
+
+def test_a_takeover_loses_no_packet(network: Network) -> None:
+    """Datagrams that go back and forth while one process after the other takes over are all answered."""
+    network.driver(DNS)
+    done = Event()
+    with network.udp("client") as client, network.udp("instance1", 5353) as server, ThreadPoolExecutor(1) as player:
+        client.connect((str(VIP), 53))
+
+        def play() -> int:
+            rounds = 0
+            while not done.is_set():
+                client.send(b"%d" % rounds)
+                server.sendto(*server.recvfrom(100))
+                assert client.recv(100) == b"%d" % rounds
+                rounds += 1
+            return rounds
+
+        rounds = player.submit(play)
+        try:
+            for _ in range(5):
+                network.driver(DNS)
+        finally:
+            done.set()
+        assert rounds.result() > 5

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.bpf.hypervisor_network import INSTANCES, VIP, Network, compile_encapsulation, reason_to_skip, rule, sysctl
+from tests.bpf.hypervisor_network import (
+    INSTANCES,
+    TIMEOUT,
+    VIP,
+    Network,
+    compile_encapsulation,
+    reason_to_skip,
+    rule,
+    sysctl,
+)
 
 from bascule.forwarding.ebpf import pins
 from bascule.model.errors import SystemFailure
@@ -111,6 +123,27 @@ def test_maps_of_an_older_layout_are_removed(network: Network) -> None:
     assert_serves(network)
 
 
+def test_service_goes_on_after_a_kill(network: Network) -> None:
+    """Killed without warning, a process leaves a hypervisor that serves; the next one finds its rules in place."""
+
+    def agent() -> None:
+        driver = network.start()
+        network.enforce(driver, WEB)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=agent)
+    process.start()
+    process.join(TIMEOUT)
+    assert process.exitcode == -signal.SIGKILL
+    assert_serves(network)
+
+    driver = network.start()
+    repairs = network.enforce(driver, WEB)
+
+    assert sorted(repairs) == ["Attached hypervisor_instance to tap1.", "Attached hypervisor_uplink to uplink0."]
+    assert_serves(network)
+
+
 def test_a_host_that_does_not_forward_is_named(network: Network) -> None:
     """Without ip_forward, or with strict rp_filter, all is put in place and the sysctl to change is named."""
     driver = network.start()
@@ -133,3 +166,11 @@ def test_a_missing_uplink_is_named(network: Network) -> None:
 
     with pytest.raises(SystemFailure, match="BASCULE_UPLINKS"):
         network.start()
+
+
+def test_an_uplink_that_vanishes_takes_every_instance_out_of_place(network: Network) -> None:
+    """Without its uplink the hypervisor reports no instance in place, instead of failing to report."""
+    driver = network.driver(WEB)
+    network.ip("hypervisor", "link del uplink0")
+
+    assert network.inside("hypervisor", driver.observe).instances == frozenset()

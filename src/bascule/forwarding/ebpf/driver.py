@@ -103,6 +103,12 @@ class EbpfForwarding:
         wanted = bpf.program_id(self._loaded().program(_PROGRAMS[role]))
         return bpf.attached_tc(interface, priority=_PRIORITY) == wanted
 
+    def _is_uplink_attached(self, name: str) -> bool:
+        try:
+            return self._is_attached(interfaces.index_of(name), layout.UPLINK)
+        except SystemFailure:
+            return False  # there is no such interface now; `enforce` says so
+
     def _take_news(self) -> tuple[str, ...]:
         news, self._news = self._news, ()
         return news
@@ -156,8 +162,7 @@ class EbpfForwarding:
         return written + [f"Removed instance {IPv4Address(key)}." for key in changes.delete]
 
     def _in_place(self) -> frozenset[IPv4Address]:
-        uplinks = [interfaces.index_of(name) for name in self._uplinks]
-        if not all(self._is_attached(uplink, layout.UPLINK) for uplink in uplinks):
+        if not all(self._is_uplink_attached(name) for name in self._uplinks):
             return frozenset()
         ruled = {rule.instance for item in self._map("rules").items().items() if (rule := layout.rule(*item))}
         return frozenset(

@@ -1,0 +1,74 @@
+"""One packet in, a verdict and a packet out: the MSS that instances offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.bpf.hypervisor_packets import ETHERNET, SYN, SYN_ACK, frame, read, tcp
+from tests.bpf.hypervisor_programs import AT_WEB, LET_THROUGH, NEEDS, TO_WEB, Programs
+
+pytestmark = NEEDS
+
+
+@pytest.fixture
+def programs() -> Iterator[Programs]:
+    """Freshly loaded programs."""
+    loaded = Programs()
+    yield loaded
+    loaded.close()
+
+
+def tcp_with_options(options: bytes) -> bytes:
+    return tcp(AT_WEB.reversed(), SYN_ACK, options=options, payload=b"")
+
+
+def mss(value: int) -> bytes:
+    return b"\2\4" + value.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [mss(1460), b"\1\1\1\1" + mss(1460), b"\1" + mss(1460) + b"\1\1\1", b"\4\2" + mss(9000) + b"\3\3\7\0\0\0"],
+    ids=["first", "after words of padding", "at an odd offset", "after another option"],
+)
+def test_the_mss_is_clamped(programs: Programs, options: bytes) -> None:
+    """What the instance offers to receive is cut to what fits the tunnel, wherever the option stands."""
+    programs.deliver(tcp(TO_WEB, SYN))
+
+    verdict, left, moved = programs.instance(tcp_with_options(options))
+
+    assert verdict == LET_THROUGH
+    assert read(left[len(ETHERNET) :]).payload[20:] == options.replace(mss(1460), mss(1440)).replace(
+        mss(9000), mss(1440)
+    )
+    assert moved == {"replied", "mss_clamped"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        b"",
+        mss(1440),
+        mss(536),
+        b"\2\3\5\0",
+        b"\2\0\5\0",
+        b"\2\x28\5\xb4",
+        b"\0" * 4 + mss(1460),
+        b"\1" * 40,
+        b"\1\1\1\2",
+    ],
+    ids=["none", "equal", "small", "short", "no length", "too long", "after the end", "padding only", "cut off"],
+)
+def test_other_options_are_left_alone(programs: Programs, options: bytes) -> None:
+    """A small enough MSS stays, and so does anything that is malformed."""
+    programs.deliver(tcp(TO_WEB, SYN))
+
+    assert programs.reply(tcp_with_options(options)).payload[20:] == options
+
+
+def test_the_mss_of_direct_connections_is_left_alone(programs: Programs) -> None:
+    """Only replies that go out as the VIP are clamped."""
+    packet = tcp_with_options(mss(1460))
+
+    assert programs.instance(packet) == (LET_THROUGH, frame(packet), {"passed_other"})
