@@ -9,7 +9,7 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test check bench docs clean
+.PHONY: help setup native demo test test-unit test-lab check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,3 +35,34 @@ $(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
 
 $(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
 	$(CC) -O2 -shared -fPIC -Wall -Wextra -Werror $(filter %.c,$^) -o $@
+
+demo: setup ## Build a data centre in network namespaces and see a load balancer carry real traffic
+	$(BIN)/bascule lab demo
+
+test: check test-unit test-lab ## Everything CI runs: checks, then every test
+
+test-unit: setup ## Every test but those of the lab, two at a time
+	$(BIN)/pytest tests --ignore tests/lab --numprocesses 2 --quiet
+
+test-lab: setup ## The whole system over real packets in network namespaces
+	$(BIN)/pytest tests/lab --quiet
+
+check: setup ## Format, lint, types, import rules
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
+
+format: setup ## Put every file into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Time what must be fast, beside what it is compared with
+	$(BIN)/python benchmarks/bench_maglev.py
+	$(BIN)/python benchmarks/bench_xdp.py
+
+docs: setup ## Write the reference pages that are generated from the code
+	$(BIN)/python tools/write_reference.py
+
+clean: ## Remove what was built
+	rm -rf $(VENV) .setup-stamp build dist $(NATIVE)/*.o $(NATIVE)/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
