@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -71,7 +72,8 @@ class StateFile(Generic[S]):
             half.replace(self.path)
             _flush_directory(self.path.parent)
         except OSError as error:
-            half.unlink(missing_ok=True)
+            with suppress(OSError):
+                half.unlink()
             raise SystemFailure(
                 f"Cannot save {self.path}: {error.strerror}. Nothing was changed: repair the disk, then try again."
             ) from error

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from random import Random
 
 import structlog
 
 from bascule.healthchecks.interface import Probe, ProbeResult, Target, TargetKey
 from bascule.healthchecks.verdict import Verdict, judge
-from bascule.model.health_checks import Health, HealthCheckMode
+from bascule.model.health_checks import HealthCheckMode
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,8 +45,8 @@ class HealthCheckRunner:
         """Take over saved verdicts, before the targets are set: each holds until a new check says otherwise."""
         self._verdicts.update(verdicts)
 
-    def set_targets(self, targets: Iterable[Target]) -> None:
-        """Check exactly these. A target that did not change goes on undisturbed.
+    def set_targets(self, targets: Iterable[Target]) -> frozenset[TargetKey]:
+        """Check exactly these; returns those that are new and UNKNOWN. One that did not change goes on undisturbed.
 
         A target whose check changed keeps its verdict until the new check says otherwise; one whose address changed
         is another machine, and UNKNOWN.
@@ -55,12 +55,13 @@ class HealthCheckRunner:
         for key in [key for key, target in self._targets.items() if wanted.get(key) != target]:
             moved = key not in wanted or wanted[key].address != self._targets[key].address
             self._drop(key, forget=moved)
-        for key, target in wanted.items():
-            if key not in self._targets:
-                self._targets[key] = target
-                self._tasks[key] = asyncio.create_task(self._watch(target), name=f"health-check-{target.address}")
         for key in [key for key in self._verdicts if key not in wanted]:
             del self._verdicts[key]
+        new = [target for key, target in wanted.items() if key not in self._targets]
+        for target in new:
+            self._targets[target.key] = target
+            self._tasks[target.key] = asyncio.create_task(self._watch(target), name=f"health-check-{target.address}")
+        return frozenset(target.key for target in new if target.key not in self._verdicts)
 
     def _drop(self, key: TargetKey, *, forget: bool) -> None:
         self._tasks.pop(key).cancel()
@@ -68,15 +69,13 @@ class HealthCheckRunner:
         if forget:
             self._verdicts.pop(key, None)
 
-    async def first_verdicts(self, limit: float) -> None:
-        """Wait until no target is UNKNOWN, at most as long as the slowest of them may take, and `limit` seconds."""
-        unknown = [self._targets[key] for key, verdict in self.verdicts.items() if verdict.health is Health.UNKNOWN]
-        if not unknown:
+    async def first_verdicts(self, keys: Set[TargetKey], limit: float) -> None:
+        """Wait until none of these is UNKNOWN, at most as long as the slowest may take, and `limit` seconds."""
+        timeouts = [self._targets[key].health_check.timeout for key in keys if self._undecided(key)]
+        if not timeouts:
             return
-        keys = {target.key for target in unknown}
-        slowest = max(target.health_check.timeout for target in unknown)
         try:
-            async with asyncio.timeout(min(limit, slowest)), self._decided:
+            async with asyncio.timeout(min(limit, max(timeouts))), self._decided:
                 await self._decided.wait_for(lambda: not any(self._undecided(key) for key in keys))
         except TimeoutError:
             return

@@ -52,6 +52,10 @@ class Stage:
         """The verdicts by the instance's number."""
         return {key.instance_id.int: verdict.health for key, verdict in self.runner.verdicts.items()}
 
+    async def first_verdicts(self, limit: float) -> None:
+        """Wait for all of them."""
+        await self.runner.first_verdicts(self.runner.verdicts.keys(), limit)
+
     def play(self, scene: Coroutine[None, None, None]) -> None:
         """Run the scene, then close."""
 
@@ -77,7 +81,7 @@ def test_new_targets_are_judged_at_once() -> None:
     async def scene() -> None:
         stage.runner.set_targets([target(1, A), target(2, B)])
         assert stage.health() == {1: Health.UNKNOWN, 2: Health.UNKNOWN}
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         assert stage.health() == {1: Health.SUCCESS, 2: Health.FAILURE}
         assert stage.changes == 2
 
@@ -90,7 +94,7 @@ def test_a_failing_target_falls_after_its_retries_and_rises_again() -> None:
 
     async def scene() -> None:
         stage.runner.set_targets([target(1, A)])
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         stage.probe.down = {A}
         await stage.clock.tick()
         assert stage.health() == {1: Health.SUCCESS}
@@ -110,10 +114,10 @@ def test_a_change_of_one_target_leaves_the_others_alone() -> None:
 
     async def scene() -> None:
         stage.runner.set_targets([target(1, A), target(2, B)])
-        await stage.runner.first_verdicts(3)
-        stage.runner.set_targets([target(1, A), target(3, B)])
+        await stage.first_verdicts(3)
+        assert stage.runner.set_targets([target(1, A), target(3, B)]) == {target(3, B).key}
         assert stage.health() == {1: Health.SUCCESS, 3: Health.UNKNOWN}
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         assert stage.probe.checks.count(A) == 1
 
     stage.play(scene())
@@ -125,7 +129,7 @@ def test_a_changed_check_keeps_the_verdict_but_a_changed_address_does_not() -> N
 
     async def scene() -> None:
         stage.runner.set_targets([target(1, A)])
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         stage.runner.set_targets([target(1, A, port=81)])
         assert stage.health() == {1: Health.SUCCESS}
         stage.runner.set_targets([target(1, B, port=81)])
@@ -159,7 +163,7 @@ def test_phases_are_spread_over_the_interval() -> None:
 
     async def scene() -> None:
         stage.runner.set_targets([target(number, IPv4Address(number)) for number in range(1, 21)])
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         await stage.clock.tick()
         phases = stage.clock.asked[:20]
         assert len(set(phases)) == 20
@@ -176,7 +180,7 @@ def test_a_silent_target_fails_when_its_timeout_is_over() -> None:
 
     async def scene() -> None:
         stage.runner.set_targets([target(1, A, timeout=1)])
-        await stage.runner.first_verdicts(3)
+        await stage.first_verdicts(3)
         (verdict,) = stage.runner.verdicts.values()
         while verdict.health is Health.UNKNOWN:
             await asyncio.sleep(0.01)
@@ -194,7 +198,7 @@ def test_waiting_for_first_verdicts_is_bounded() -> None:
     async def scene() -> None:
         stage.runner.set_targets([target(1, A, timeout=60)])
         begun = asyncio.get_running_loop().time()
-        await stage.runner.first_verdicts(0.1)
+        await stage.first_verdicts(0.1)
         assert asyncio.get_running_loop().time() - begun < 5
         assert stage.health() == {1: Health.UNKNOWN}
 

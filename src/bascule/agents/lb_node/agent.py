@@ -76,8 +76,7 @@ class LBAgent:
         self._disk_problem = problem
         self._checks.seed({each.key: each.verdict for each in saved})
         self._checks.on_change = self._on_verdict
-        self._check_all()
-        await self._checks.first_verdicts(FIRST_VERDICT_LIMIT)
+        await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
         self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._keep_verdicts())]
 
     async def close(self) -> None:
@@ -97,8 +96,7 @@ class LBAgent:
         async with self._keeper.lock(identity):
             await self._keeper.put(configuration, lambda state: serving.check(state.configurations))
             self._leaving.discard(identity)
-            self._check_all()
-            await self._checks.first_verdicts(FIRST_VERDICT_LIMIT)
+            await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
             observed = await self._loop.enforce()
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
             return self._report_on(configuration, observed)
@@ -161,8 +159,9 @@ class LBAgent:
         health = {key: verdict.health for key, verdict in self._checks.verdicts.items()}
         return serving.desire(self._keeper.state.configurations, health, self._leaving)
 
-    def _check_all(self) -> None:
-        self._checks.set_targets(serving.targets(self._keeper.state.configurations))
+    def _check_all(self) -> frozenset[TargetKey]:
+        """Returns the targets that are new and UNKNOWN."""
+        return self._checks.set_targets(serving.targets(self._keeper.state.configurations))
 
     def _on_verdict(self) -> None:
         self._loop.poke()

@@ -1,0 +1,168 @@
+"""The LB agent over fakes: commands, crashes, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import pytest
+from bascule.dataplanes.fake import FakeDataPlane
+from tests.unit.agents.builders import VIP, backend, balancer, service
+
+from bascule.agents.fencing import DesiredState
+from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
+from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.agents.state_file import StateFile
+from bascule.announcers.fake import FakeAnnouncer
+from bascule.healthchecks.fake import FakeProbe
+from bascule.healthchecks.runner import HealthCheckRunner
+from bascule.model.configurations import Version
+from bascule.model.errors import StaleCommand, SystemFailure
+from bascule.model.health_checks import Health, HealthCheckMode
+
+LB = UUID(int=1)
+
+
+class Machine:
+    """What outlives an agent process: the kernel, the routers, the disk, the instances."""
+
+    def __init__(self, disk: Path) -> None:
+        self.disk = disk
+        self.data_plane, self.announcer, self.probe = FakeDataPlane(), FakeAnnouncer(), FakeProbe()
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[LBAgent]:
+        """One life of the agent process; the interval is long, so that only commands and checks cause passes."""
+        agent = LBAgent(
+            node="lb1",
+            orders=StateFile(self.disk / "load-balancers.json", DESIRED, DesiredState),
+            verdicts=StateFile(self.disk / "verdicts.json", VERDICTS, tuple),
+            health_checks=HealthCheckRunner({HealthCheckMode.TCP: self.probe}, random=Random(1)),
+            enforcement=Enforcement(self.data_plane, self.announcer),
+            interval=3600,
+            drain=0,
+        )
+        await agent.start()
+        try:
+            yield agent
+        finally:
+            await agent.close()
+
+    def backends(self) -> set[str]:
+        """What the first service sends traffic to."""
+        (found,) = self.data_plane.observe().services
+        return {str(each.address) for each in found.backends}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+async def until_saved(machine: Machine) -> None:
+    """Wait until the verdicts are on disk."""
+    async with asyncio.timeout(10):
+        while not (machine.disk / "verdicts.json").exists():  # noqa: ASYNC110  a file has no event
+            await asyncio.sleep(0.005)
+
+
+async def test_a_command_is_answered_when_new_instances_are_judged(machine: Machine) -> None:
+    """The answer tells of healthy and unhealthy instances, ready and announced, as observed."""
+    machine.probe.down = {backend(2).address}
+    async with machine.agent() as agent:
+        report = await agent.put(balancer(service(backend(1), backend(2))))
+    assert (report.ready, report.announced) == (True, True)
+    assert [each.health for each in report.health] == [Health.SUCCESS, Health.FAILURE]
+    assert machine.backends() == {"10.0.0.1"}
+
+
+async def test_a_restart_resumes_from_disk_alone(machine: Machine) -> None:
+    """A new process takes over with the last verdicts, before any check has ended."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await until_saved(machine)
+    machine.probe.silent = {backend(1).address}
+    async with machine.agent() as agent:
+        assert (await agent.put(balancer(service(backend(1))))).announced
+        assert machine.backends() == {"10.0.0.1"}
+
+
+async def test_a_removal_leaves_nothing_behind(machine: Machine) -> None:
+    """After DELETE nothing is announced, served, checked or reported, and late commands are refused."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await agent.delete(LB, Version(1, 1))
+        assert machine.announcer.announced == set()
+        assert machine.data_plane.observe().ready == frozenset()
+        assert agent.report().load_balancers == ()
+        await agent.delete(LB, Version(1, 1))
+        with pytest.raises(StaleCommand):
+            await agent.put(balancer(service(backend(1))))
+
+
+async def test_an_address_that_cannot_be_withdrawn_is_still_served(machine: Machine) -> None:
+    """DELETE fails while routers send traffic here, the data plane goes on, and trying again completes it."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        machine.announcer.broken = "BIRD is stuck."
+        with pytest.raises(SystemFailure, match="BIRD is stuck"):
+            await agent.delete(LB, Version(1, 1))
+        assert machine.data_plane.observe().ready == {VIP}
+        machine.announcer.broken = None
+        await agent.delete(LB, Version(1, 1))
+        assert machine.data_plane.observe().ready == frozenset()
+
+
+async def test_a_stale_removal_changes_nothing(machine: Machine) -> None:
+    """An old worker's DELETE does not even withdraw."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1)), epoch=5))
+        with pytest.raises(StaleCommand):
+            await agent.delete(LB, Version(4, 9))
+        assert machine.announcer.announced == {VIP}
+
+
+async def test_a_full_disk_refuses_the_command_and_keeps_the_old_state(machine: Machine) -> None:
+    """What cannot be remembered is not obeyed."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        # A directory in the way of the temporary file stands for a disk that takes no more.
+        (machine.disk / "load-balancers.json.new").mkdir()
+        with pytest.raises(SystemFailure, match="Nothing was changed"):
+            await agent.put(balancer(service(backend(2)), generation=2))
+        (report,) = agent.report().load_balancers
+        assert report.configuration.version == Version(1, 1)
+        assert machine.backends() == {"10.0.0.1"}
+
+
+async def test_commands_that_come_together_end_with_the_newest(machine: Machine) -> None:
+    """Twenty generations at once: each is obeyed in turn or refused as stale, and the newest is in force."""
+    async with machine.agent() as agent:
+        commands = [agent.put(balancer(service(backend(each)), generation=each)) for each in range(1, 21)]
+        Random(3).shuffle(commands)
+        answers = await asyncio.gather(*commands, return_exceptions=True)
+        assert all(not isinstance(each, BaseException) or isinstance(each, StaleCommand) for each in answers)
+        assert machine.backends() == {"10.0.0.20"}
+
+
+async def test_a_balancer_that_is_not_to_be_announced_is_ready_only(machine: Machine) -> None:
+    """Serving and announcing are two commands of the same version."""
+    async with machine.agent() as agent:
+        quiet = balancer(service(backend(1)), announced=False)
+        report = await agent.put(quiet)
+        assert (report.ready, report.announced) == (True, False)
+        report = await agent.put(replace(quiet, announced=True))
+        assert report.announced
+
+
+async def test_a_corrupt_state_file_is_reported(machine: Machine) -> None:
+    """The agent runs on, and its report says what happened."""
+    (machine.disk / "load-balancers.json").write_text("{ half a")
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        assert any(".corrupt" in problem for problem in agent.report().problems)
