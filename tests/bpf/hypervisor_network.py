@@ -123,13 +123,13 @@ class Network:
         """A listening TCP socket."""
         return self.inside(host, lambda: socket.create_server(("0.0.0.0", port)))
 
-    def connect(self, address: IPv4Address, port: int, *, source_port: int = 0) -> socket.socket:
-        """A TCP connection of the client."""
-        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    def connect(self, address: IPv4Address, port: int, *, host: str = "client", source_port: int = 0) -> socket.socket:
+        """A TCP connection, of the client unless another host is named."""
+        opened = self.inside(host, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         opened.settimeout(TIMEOUT)
         # A port whose last connection ended just now may be used again, to another destination.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((str(CLIENT), source_port))
+        opened.bind(("0.0.0.0", source_port))
         opened.connect((str(address), port))
         return opened
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until
+from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
 from tests.bpf.hypervisor_packets import Ends, icmp_error, tunnelled, udp
 
 from bascule.model.strategies import Protocol
@@ -137,6 +137,33 @@ def test_the_mss_fits_the_tunnel(network: Network) -> None:
 
     # Timestamps take 12 bytes of every segment (RFC 7323).
     assert sizes == [1440 - 12, 1460 - 12]
+
+
+def test_a_client_on_the_same_hypervisor(network: Network) -> None:
+    """An instance reaches a service that its neighbour on the same host provides, by way of the LB node."""
+    network.driver(WEB)
+    network.ip("hypervisor", f"route add {VIP} via {CLIENT}")
+    network.inside("client", lambda: sysctl("ip_forward", "1"))
+    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80, host="instance2") as client:
+        server, seen = listener.accept()
+        with server:
+            assert seen[0] == str(SECOND)
+            assert client.getpeername() == (str(VIP), 80)
+            assert echo(client, server)
+
+
+def test_an_instance_behind_a_bridge(network: Network) -> None:
+    """The interface that counts is the one the route names: a bridge serves the instances that are plugged into it."""
+    for words in ("link add br0 type bridge", "link set br0 up", "link set tap1 master br0", f"route del {FIRST}"):
+        network.ip("hypervisor", words)
+    network.ip("hypervisor", "addr del 169.254.1.1/32 dev tap1")
+    network.ip("hypervisor", "addr add 169.254.1.1/32 dev br0")
+    network.ip("hypervisor", f"route add {FIRST} dev br0")
+    network.driver(WEB)
+    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80) as client:
+        server, _ = listener.accept()
+        with server:
+            assert echo(client, server)
 
 
 def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:

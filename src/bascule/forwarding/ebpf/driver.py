@@ -1,7 +1,11 @@
 """Forwarding by two tc programs (`bpf/tc_hypervisor.bpf.c`), which go on when this process ends.
 
 What this host must allow: net.ipv4.ip_forward=1, and no strict rp_filter (1) on the interfaces that lead to instances,
-because replies leave with the VIP as source. `enforce` says so when it is not the case; it changes no sysctl.
+because replies leave with the VIP as source. `enforce` says so when it is not the case; it changes no sysctl. Strict
+rp_filter on an uplink costs only those clients that are instances of this very host.
+
+A stateful firewall on this host sees requests to the instance and replies from the VIP, never one connection: let
+forwarded packets from the VIPs pass it before "ct state invalid drop".
 """
 
 from __future__ import annotations
@@ -148,10 +152,10 @@ class EbpfForwarding:
 
     def _write_rules(self, rules: Sequence[ForwardingRule]) -> list[str]:
         kernel = self._map("rules")
-        changes = layout.differences(layout.rules(rules), kernel.items())
+        changes = layout.differences(layout.rules(sorted(rules)), kernel.items())
         _apply(kernel, changes)
         written = [f"Wrote {_rule_words(key, value)}." for key, value in changes.write.items()]
-        return written + [f"Deleted {_rule_words(key, None)}." for key in changes.delete]
+        return written + [f"Deleted {_rule_words(key, None)}." for key in sorted(changes.delete)]
 
     def _write_instances(self, instances: Mapping[IPv4Address, int]) -> list[str]:
         kernel = self._map("instances")
@@ -159,7 +163,7 @@ class EbpfForwarding:
         changes = layout.differences(desired, kernel.items())
         _apply(kernel, changes)
         written = [f"Registered instance {IPv4Address(key)}." for key in changes.write]
-        return written + [f"Removed instance {IPv4Address(key)}." for key in changes.delete]
+        return written + [f"Removed instance {IPv4Address(key)}." for key in sorted(changes.delete)]
 
     def _in_place(self) -> frozenset[IPv4Address]:
         if not all(self._is_uplink_attached(name) for name in self._uplinks):
