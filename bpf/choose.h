@@ -34,35 +34,49 @@ struct {
 
 #define SYN_RETRANSMISSION_TICKS 8 // a SYN of a flow seen so recently is taken for the same SYN again
 
+// What of a packet and its service matters to the choice.
+#define CASE_OPENS 1        // a SYN: the flow is new
+#define CASE_ERROR 2        // an ICMP error: says nothing about where its flow should be
+#define CASE_MAY_BE_NEW 4   // not remembered means new: UDP, whose ring changed long ago
+#define CASE_TAKES_TURNS 8  // round robin
+#define CASE_DATAGRAM 16    // UDP
+
+struct choice {
+	struct place place;
+	service_key service;
+	__u32 index;
+	__u32 slot;
+	__u32 packet_case;
+};
+
 // A remembered backend may have been removed, or its index given to another service.
-inlined bool is_usable(__u32 index, struct service *service)
+inlined bool is_usable(__u32 index, service_key service)
 {
 	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
 
-	return backend && backend->address && backend->service == service->key;
+	return backend && backend->address && backend->service == service;
 }
 
-inlined __u32 choose_by_history(struct service *service, struct packet *packet, struct place *place, __u32 slot)
+inlined __u32 choose_by_history(struct choice *choice)
 {
-	__u32 current = SLOT_CURRENT(slot), old = SLOT_OLD(slot);
+	__u32 current = SLOT_CURRENT(choice->slot), old = SLOT_OLD(choice->slot);
 
-	if (packet->opens) {
-		remember(place, current);
+	if (choice->packet_case & CASE_OPENS) {
+		remember(&choice->place, current);
 		return current;
 	}
-	__u32 remembered = FLOW_BACKEND(recall(place));
-	if (remembered && is_usable(remembered, service))
+	__u32 remembered = FLOW_BACKEND(recall(&choice->place));
+	if (remembered && is_usable(remembered, choice->service))
 		return remembered;
-	bool is_new = packet->protocol == IPPROTO_UDP && service->flags & SERVICE_SETTLED;
-	__u32 chosen = !is_new && is_usable(old, service) ? old : current;
-	if (!packet->is_error)
-		remember(place, chosen);
+	bool is_new = choice->packet_case & CASE_MAY_BE_NEW;
+	__u32 chosen = !is_new && is_usable(old, choice->service) ? old : current;
+	if (!(choice->packet_case & CASE_ERROR))
+		remember(&choice->place, chosen);
 	return chosen;
 }
 
-inlined __u32 next_of_sequence(struct service *service)
+inlined __u32 next_of_sequence(__u32 index)
 {
-	__u32 index = service->index;
 	struct sequence *sequence = bpf_map_lookup_elem(&sequences, &index);
 
 	if (!sequence || !sequence->length)
@@ -72,21 +86,48 @@ inlined __u32 next_of_sequence(struct service *service)
 }
 
 // The ring's choice is for packets from the middle of a connection that this node never saw begin.
-inlined __u32 choose_by_turn(struct service *service, struct packet *packet, struct place *place, __u32 slot)
+inlined __u32 choose_by_turn(struct choice *choice)
 {
-	__u64 word = recall(place);
-	__u32 remembered = FLOW_BACKEND(word), chosen = SLOT_CURRENT(slot);
-	__u16 ticks = place->now - FLOW_SEEN(word);
-	bool is_same_flow = !packet->opens || ticks <= SYN_RETRANSMISSION_TICKS;
+	__u64 word = recall(&choice->place);
+	__u32 remembered = FLOW_BACKEND(word), chosen = SLOT_CURRENT(choice->slot);
+	__u16 ticks = choice->place.now - FLOW_SEEN(word);
+	bool is_same_flow = !(choice->packet_case & CASE_OPENS) || ticks <= SYN_RETRANSMISSION_TICKS;
 
-	if (remembered && is_same_flow && is_usable(remembered, service))
+	if (remembered && is_same_flow && is_usable(remembered, choice->service))
 		return remembered;
-	if (packet->is_error)
+	if (choice->packet_case & CASE_ERROR)
 		return chosen;
-	if (packet->opens || packet->protocol == IPPROTO_UDP)
-		chosen = next_of_sequence(service);
-	remember(place, chosen);
+	if (choice->packet_case & (CASE_OPENS | CASE_DATAGRAM))
+		chosen = next_of_sequence(choice->index);
+	remember(&choice->place, chosen);
 	return chosen;
+}
+
+// The index of the backend of a flow that must be looked up. A global function, so that the verifier checks it once.
+__noinline __u32 choose_with_memory(__u64 ring_hash, __u64 full_hash, service_key service, __u32 index, __u64 situation)
+{
+	struct choice choice = {
+		.place = place_of(ring_hash, full_hash),
+		.service = service,
+		.index = index,
+		.slot = situation >> 32,
+		.packet_case = (__u32)situation,
+	};
+
+	return choice.packet_case & CASE_TAKES_TURNS ? choose_by_turn(&choice) : choose_by_history(&choice);
+}
+
+inlined __u32 case_of(struct service *service, struct packet *packet)
+{
+	__u32 packet_case = packet->opens ? CASE_OPENS : 0;
+
+	if (packet->is_error)
+		packet_case |= CASE_ERROR;
+	if (packet->protocol == IPPROTO_UDP)
+		packet_case |= service->flags & SERVICE_SETTLED ? CASE_DATAGRAM | CASE_MAY_BE_NEW : CASE_DATAGRAM;
+	if (service->flags & SERVICE_ROUND_ROBIN)
+		packet_case |= CASE_TAKES_TURNS;
+	return packet_case;
 }
 
 // The index of the backend, 0 for none.
@@ -99,10 +140,9 @@ inlined __u32 choose(struct service *service, struct packet *packet, __u64 hash)
 	if (!ring || number >= RING_SLOTS)
 		return 0;
 	__u32 slot = ring->slot[number];
-	bool takes_turns = service->flags & SERVICE_ROUND_ROBIN;
-	if (!(slot & SLOT_DIRTY) && !takes_turns)
+	if (!(slot & SLOT_DIRTY) && !(service->flags & SERVICE_ROUND_ROBIN))
 		return SLOT_CURRENT(slot);
-	struct place place = place_of(hash, flow_hash(packet->client, packet->ports, service->seed));
-	return takes_turns ? choose_by_turn(service, packet, &place, slot)
-			   : choose_by_history(service, packet, &place, slot);
+	__u64 full_hash = flow_hash(packet->client, packet->ports, service->seed);
+	__u64 situation = (__u64)slot << 32 | case_of(service, packet);
+	return choose_with_memory(hash, full_hash, service->key, index, situation);
 }

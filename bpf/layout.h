@@ -32,7 +32,7 @@ struct service {
 struct service_table {
 	__u32 active;
 	__u32 unused;
-	struct service copy[2][SERVICE_SLOTS + SERVICE_PROBES];
+	struct service slot[2 * (SERVICE_SLOTS + SERVICE_PROBES)];
 };
 
 // One backend of one service: an instance that serves two services has two entries, each with its own health and totals.

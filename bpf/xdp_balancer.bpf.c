@@ -62,7 +62,7 @@ int balance(struct xdp_md *ctx)
 
 	if (fate != FORWARDED)
 		return finish(fate);
-	struct service *service = find_service(&packet);
+	struct service *service = service_of(&packet);
 	if (!service)
 		return finish(packet.is_error ? PASSED_ICMP : PASSED_NO_SERVICE);
 	return forward(ctx, service, &packet);
