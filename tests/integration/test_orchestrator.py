@@ -1,0 +1,264 @@
+"""The orchestrator over a real database, with agents in memory that let it die at any call."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
+
+from bascule.balancing.fake_agents import FakeAgents
+from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.watch import Watch
+from bascule.model.load_balancers import LoadBalancerState
+from bascule.model.nodes import Agent, Hypervisor, LBNode
+from bascule.model.operations import OperationState
+from bascule.orchestration.clock import SystemClock
+from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.queue import Queue
+from bascule.orchestration.retry import RetryPolicy
+from bascule.orchestration.worker import Worker
+from bascule.store import changes, hypervisors, lb_nodes, load_balancers, operations, tables
+from bascule.store.database import Database, migrate, open_database
+from bascule.store.tables import orchestration
+
+NODES = tuple(LBNode(id=uuid4(), name=f"lb{n}", agent=Agent(url=f"http://lb{n}", token="t" * 16)) for n in (1, 2))
+HOSTS = tuple(Hypervisor(id=uuid4(), name=f"hv{n}", agent=Agent(url=f"http://hv{n}", token="t" * 16)) for n in (1, 2))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it, nothing is cleaned up."""
+
+
+class FastClock(SystemClock):
+    """Real time, but nobody waits."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        """Real time plus what was skipped."""
+        return super().now() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        """Skip, but let others run; a heartbeat must not make time fly."""
+        if seconds <= 1.0:
+            self.ahead += seconds
+            await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(seconds)
+
+
+@dataclass
+class ControlPlane:
+    """A database and machines; workers come and go."""
+
+    database: Database
+    agents: FakeAgents
+    clock: FastClock
+    queue: Queue
+    pool_id: UUID
+
+    def worker(self) -> Worker:
+        """A new process, with nothing remembered."""
+        reconciler = LoadBalancerReconciler(
+            database=self.database, agents=self.agents, clock=self.clock, queue=self.queue
+        )
+        return Worker(
+            name="test",
+            reconcilers={reconciler.kind: reconciler},
+            tables=orchestration,
+            transaction=self.database.write,
+            clock=self.clock,
+            chance=random.Random(1),
+            escalation=LogEscalation(),
+            policy=RetryPolicy(first=1.0, longest=1.0, escalate_after=3),
+        )
+
+    async def settle(self, most: int = 20) -> None:
+        """Let a new worker run until nothing is due."""
+        worker = self.worker()
+        with self.database.write() as connection:
+            self.queue.release_all(connection, worker.name)
+        for _ in range(most):
+            if not await worker.run_once():
+                return
+        raise AssertionError("the queue never empties")
+
+    def watch(self) -> Watch:
+        """A watch."""
+        return Watch(
+            database=self.database, agents=self.agents, queue=self.queue, clock=self.clock, interval=1.0, sweep=1e9
+        )
+
+    def operation_state(self, operation_id: UUID) -> OperationState:
+        """What the user sees."""
+        with self.database.read() as connection:
+            return operations.get(connection, operation_id).state
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[ControlPlane]:
+    """Two LB nodes, two hypervisors, a pool of three instances."""
+    engine = open_database(f"sqlite:///{tmp_path}/control.db")
+    migrate(engine)
+    database = Database(engine)
+    with database.write() as connection:
+        for node in NODES:
+            lb_nodes.insert(connection, node)
+        for host in HOSTS:
+            hypervisors.insert(connection, host)
+        pool_id = create_pool(connection, HOSTS)
+    yield ControlPlane(database, FakeAgents(), FastClock(), Queue(orchestration), pool_id)
+    engine.dispose()
+
+
+def assert_serving(control: ControlPlane, load_balancer_id: UUID, backends: int) -> None:
+    """Both nodes announce it with so many backends, and the store says that it is running."""
+    for node in NODES:
+        carried = control.agents.node(node.id).balancers[load_balancer_id]
+        assert carried.announced
+        assert len(carried.services[0].backends) == backends
+    with control.database.read() as connection:
+        assert load_balancers.get(connection, load_balancer_id).state is LoadBalancerState.RUNNING
+
+
+async def test_a_load_balancer_lives_and_dies(control: ControlPlane) -> None:
+    """Create, shrink its pool, delete: nodes follow, operations succeed, the address is free again."""
+    with control.database.write() as connection:
+        load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    assert control.operation_state(created) is OperationState.PENDING
+    await control.settle()
+    assert control.operation_state(created) is OperationState.SUCCESS
+    assert_serving(control, load_balancer_id, backends=3)
+
+    with control.database.write() as connection:
+        shrunk = shrink_pool(connection, control.pool_id, 2, now=control.clock.now())
+    await control.settle()
+    assert control.operation_state(shrunk) is OperationState.SUCCESS
+    assert_serving(control, load_balancer_id, backends=2)
+
+    with control.database.write() as connection:
+        deleted = mark_deleting(connection, load_balancer_id, now=control.clock.now())
+    await control.settle()
+    assert control.operation_state(deleted) is OperationState.SUCCESS
+    assert all(not control.agents.node(node.id).balancers for node in NODES)
+    assert all(not control.agents.node(host.id).forwarding for host in HOSTS)
+    with control.database.read() as connection:
+        for table in (tables.load_balancers, tables.elastic_ips, tables.placements, orchestration.reconciliations):
+            assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+async def test_killed_between_any_two_steps_and_started_again_it_converges(control: ControlPlane, after: bool) -> None:
+    """The orchestrator dies at its first call, then at its second, and so on; a new one always finishes the work."""
+    for die_at in range(1, 40):
+        calls = 0
+
+        def count(_call: str, die_at: int = die_at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == die_at:
+                raise Killed
+
+        control.agents.before, control.agents.after = (_nothing, count) if after else (count, _nothing)
+        with control.database.write() as connection:
+            load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+        died = await _run_until_killed(control)
+        control.agents.before = control.agents.after = _nothing
+        await control.settle()
+        assert control.operation_state(created) is OperationState.SUCCESS
+        assert_serving(control, load_balancer_id, backends=3)
+        with control.database.write() as connection:
+            mark_deleting(connection, load_balancer_id, now=control.clock.now())
+        await control.settle()
+        assert all(not control.agents.node(node.id).balancers for node in NODES)
+        if not died:
+            assert die_at > 4, "it must have died at every step before"
+            return
+    raise AssertionError("the job never ends")
+
+
+def _nothing(_call: str) -> None:
+    pass
+
+
+async def _run_until_killed(control: ControlPlane) -> bool:
+    try:
+        await control.settle()
+    except Killed:
+        return True
+    return False
+
+
+async def test_a_node_that_returns_with_an_old_disk_is_cleaned(control: ControlPlane) -> None:
+    """What was deleted while a hypervisor was silent is taken off it when it answers again."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    silent = control.agents.node(HOSTS[0].id)
+    silent.reachable = False
+    with control.database.write() as connection:
+        mark_deleting(connection, load_balancer_id, now=control.clock.now())
+    await control.settle()
+    assert load_balancer_id in silent.forwarding
+    silent.reachable = True
+    await control.watch().run_once()
+    assert load_balancer_id not in silent.forwarding
+
+
+async def test_what_this_store_never_knew_is_left_alone(control: ControlPlane) -> None:
+    """An empty or wrong database must not take load balancers off nodes."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    with control.database.write() as connection:
+        load_balancers.delete(connection, load_balancer_id)
+    await control.watch().run_once()
+    assert load_balancer_id in control.agents.node(NODES[0].id).balancers
+
+
+async def test_a_node_that_lost_its_state_gets_it_back(control: ControlPlane) -> None:
+    """The watch notices a missing load balancer and asks for a reconciliation."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    watch = control.watch()
+    await watch.run_once()
+    await control.settle()
+    control.agents.node(NODES[0].id).balancers.clear()
+    await watch.run_once()
+    await control.settle()
+    assert_serving(control, load_balancer_id, backends=3)
+
+
+async def test_an_unreachable_fleet_fails_the_operation_with_a_reason_and_recovers(control: ControlPlane) -> None:
+    """Users are told why after a few tries; when the nodes answer, the load balancer comes up by itself."""
+    for node in NODES:
+        control.agents.node(node.id).reachable = False
+    with control.database.write() as connection:
+        load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    for _ in range(3):
+        await control.worker().run_once()
+        control.clock.ahead += 2.0
+    with control.database.read() as connection:
+        operation = operations.get(connection, created)
+        assert load_balancers.get(connection, load_balancer_id).state is LoadBalancerState.ERROR
+    assert operation.state is OperationState.FAILURE
+    assert "No enabled LB node answers" in operation.message
+    for node in NODES:
+        control.agents.node(node.id).reachable = True
+    control.clock.ahead += 5.0
+    await control.settle()
+    assert_serving(control, load_balancer_id, backends=3)
+
+
+def test_the_entity_kinds_agree() -> None:
+    """The store asks for reconciliations of the kind the reconciler answers to."""
+    assert LoadBalancerReconciler.kind == changes.ENTITY_KIND
