@@ -4,8 +4,8 @@ All state lives in pinned maps and in the kernel: after `kill -9` the program fo
 the maps over with the history of every ring. The program is attached by the first `enforce`, once the tables are right:
 until then the program of the process before forwards, with the same tables.
 
-A sentence of `enforce` tells of drift: something that differed although nobody had asked for a change. Applying a
-changed desire is no repair.
+Every write that changed something gives `enforce` a sentence; a process that finds everything as it should be says
+nothing. Which sentences are repairs, and which are what was asked for, the agent knows.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class XdpDataPlane:
                 sentences += tables.repair()
                 if tables.prepare(services):
                     pointing.refresh(routes=False, receiving=self._receiving())
-                    tables.apply(services)
+                    sentences += tables.apply(services)
                 pointing.look_after(receiving=self._receiving())
                 tables.keep_house()
                 sentences += self._refusal.enforce(held, _served(services))
@@ -104,6 +104,11 @@ class XdpDataPlane:
         attached = all(attachment.is_attached(program) for attachment in self._attachments)
         with self._lock:
             return observe(loaded, tables, self._addresses if attached else frozenset(), self._services)
+
+    def dirty_slots(self) -> int:
+        """Slots of all rings that changed hands and whose old flows may live on; 0 when all is quiet."""
+        with self._lock:
+            return self._started()[1].dirty_slots()
 
     def close(self) -> None:
         """Let go of handles; the kernel forwards on, to the MAC addresses it has."""

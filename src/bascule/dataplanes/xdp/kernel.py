@@ -63,9 +63,7 @@ class Attachment:
 
     def __init__(self, interface: str) -> None:
         self.interface = interface
-        self.ifindex = 0
         self._mode = bpf.XDP_FLAGS_DRV_MODE
-        self._attached_to = 0
 
     def is_attached(self, program: int) -> bool:
         """Whether exactly this program (a file descriptor) is attached."""
@@ -76,16 +74,22 @@ class Attachment:
         return bpf.attached_xdp(ifindex, self._mode) == bpf.program_id(program)
 
     def enforce(self, program: int) -> tuple[str, ...]:
-        """Attach unless it is attached, in place of whatever program is there. A sentence if it had been attached."""
-        self.ifindex = self.find()
-        if bpf.attached_xdp(self.ifindex, self._mode) == bpf.program_id(program):
-            self._attached_to = self.ifindex
+        """Attach unless it is attached, in place of whatever program is there. Returns a sentence if it was not."""
+        ifindex = self.find()
+        if bpf.attached_xdp(ifindex, self._mode) == bpf.program_id(program):
             return ()
-        sentences = self._attach(program)
-        if self._attached_to:
-            sentences = (*sentences, f"The XDP program was gone from {self.interface}: attached it again.")
-        self._attached_to = self.ifindex
-        return sentences
+        try:
+            bpf.attach_xdp(ifindex, program, self._mode)
+        except SystemFailure:
+            if self._mode == bpf.XDP_FLAGS_SKB_MODE:
+                raise
+            self._mode = bpf.XDP_FLAGS_SKB_MODE
+            bpf.attach_xdp(ifindex, program, self._mode)
+            return (
+                f"The driver of {self.interface} refuses native XDP: attached in generic mode, which is slow. "
+                f"Run `ethtool -K {self.interface} gro off`, or large uploads will stall.",
+            )
+        return (f"Attached the XDP program to {self.interface}.",)
 
     def detach(self) -> None:
         """Let the interface's packets go to the kernel."""
@@ -99,17 +103,3 @@ class Attachment:
             raise SystemFailure(
                 f"There is no interface {self.interface}: create it, or set BASCULE_INTERFACES to the ones to balance."
             ) from error
-
-    def _attach(self, program: int) -> tuple[str, ...]:
-        try:
-            bpf.attach_xdp(self.ifindex, program, self._mode)
-        except SystemFailure:
-            if self._mode == bpf.XDP_FLAGS_SKB_MODE or bpf.attached_xdp(self.ifindex, bpf.XDP_FLAGS_SKB_MODE):
-                raise
-            self._mode = bpf.XDP_FLAGS_SKB_MODE
-            bpf.attach_xdp(self.ifindex, program, self._mode)
-            return (
-                f"The driver of {self.interface} refuses native XDP: attached in generic mode, which is slow. "
-                f"Run `ethtool -K {self.interface} gro off`, or large uploads will stall.",
-            )
-        return ()

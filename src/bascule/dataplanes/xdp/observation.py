@@ -25,7 +25,7 @@ def observe(
     return DataPlaneReport(
         ready=frozenset(addresses & (ours | others)) - incomplete,
         services=tuple(_service(loaded, tables, packed, index) for packed, index in sorted(in_kernel.items())),
-        counters=counters | {"dirty_slots": tables.dirty_slots()},
+        counters=counters,
     )
 
 

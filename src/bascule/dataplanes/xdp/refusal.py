@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Set
 from ipaddress import IPv4Address
+from typing import Literal
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -30,31 +31,25 @@ class Refusal:
         self._script = ""
         self._listing = ""
         self._generation = -1
-        self._held: frozenset[IPv4Address] = frozenset()
 
     def enforce(self, addresses: Set[IPv4Address], served: Set[ServiceKey]) -> tuple[str, ...]:
-        """Make exactly these addresses ours, refusing what is not served. Returns a sentence per repair."""
+        """Make exactly these addresses ours, refusing what is not served. Returns a sentence per change."""
         ours, others = addresses_on_loopback()
         # In this order the node's own daemons are never within reach on a VIP.
-        _change("del", ours - addresses)
-        sentences = self._enforce_rules(addresses, served)
-        missing = addresses - ours - others
-        _change("add", missing)
-        lost, self._held = sorted(missing & self._held), frozenset(addresses)
-        return (*sentences, *(f"Address {address} was gone from lo: added it again." for address in lost))
+        removed = _change("del", ours - addresses)
+        rules = self._enforce_rules(render(addresses, served) if addresses else remove())
+        return (*removed, *rules, *_change("add", addresses - ours - others))
 
-    def _enforce_rules(self, addresses: Set[IPv4Address], served: Set[ServiceKey]) -> tuple[str, ...]:
-        script = render(addresses, served) if addresses else remove()
+    def _enforce_rules(self, script: str) -> tuple[str, ...]:
         if script == self._script and _generation() == self._generation:
             return ()
-        drifted = script == self._script and _listing() != self._listing
-        if script != self._script or drifted:
+        before = _listing()
+        if script != self._script or before != self._listing:
             run(["nft", "-f", "-"], stdin=script)
-            self._script = script
         # In this order: a change between the two calls is then seen next time.
         self._generation = _generation()
-        self._listing = _listing() if addresses else ""
-        return (f"The nftables table {FAMILY} {TABLE} was altered: written again.",) if drifted else ()
+        self._script, self._listing = script, _listing()
+        return (f"Wrote the nftables table {FAMILY} {TABLE}.",) if self._listing != before else ()
 
 
 def addresses_on_loopback() -> tuple[frozenset[IPv4Address], frozenset[IPv4Address]]:
@@ -68,15 +63,17 @@ def addresses_on_loopback() -> tuple[frozenset[IPv4Address], frozenset[IPv4Addre
     return frozenset(ours), frozenset(others)
 
 
-def _change(command: str, addresses: Set[IPv4Address]) -> None:
+def _change(command: Literal["add", "del"], addresses: Set[IPv4Address]) -> tuple[str, ...]:
     if not addresses:
-        return
+        return ()
     with IPRoute() as netlink:
         for address in sorted(addresses):
             try:
                 netlink.addr(command, index=_LOOPBACK, address=str(address), prefixlen=32, label=_LABEL)
             except NetlinkError as error:
                 raise SystemFailure(f"Cannot {command} address {address} on lo: {error}. Run as root.") from error
+    words = "Added address {} to lo." if command == "add" else "Removed address {} from lo."
+    return tuple(words.format(address) for address in sorted(addresses))
 
 
 def _listing() -> str:

@@ -53,15 +53,17 @@ class RingTable:
         """The service is gone."""
         del self._known[index]
 
-    def assign(self, index: int, owners: array[int], alive: Set[int], sequence: tuple[int, ...]) -> None:
-        """Give the slots to their owners, keeping the history of flows to `alive` backends."""
+    def assign(self, index: int, owners: array[int], alive: Set[int], sequence: tuple[int, ...]) -> bool:
+        """Give the slots to their owners, keeping the history of flows to `alive` backends; whether anything changed."""
         ring = self._known[index]
-        before = bytes(ring.image)
+        before, former_sequence = bytes(ring.image), ring.sequence
         ring.dirty = history.merge(ring.image, owners, alive)
         ring.sequence = pack_sequence(sequence)
-        if ring.image != before:
+        is_ring_changed = ring.image != before
+        if is_ring_changed:
             ring.changed_at = self._clock()
         self._write(index)
+        return is_ring_changed or ring.sequence != former_sequence
 
     def is_damaged(self, index: int) -> bool:
         """Whether somebody else has written to the kernel's ring or sequence; if so it is written again."""

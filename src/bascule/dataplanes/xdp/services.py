@@ -36,10 +36,10 @@ class ServiceTable:
         """Whether `reserve` would succeed."""
         return len(keys | self.indexes.keys()) <= self._size
 
-    def release(self, keys: Set[bytes]) -> list[tuple[bytes, int]]:
+    def release(self, keys: Set[bytes]) -> dict[bytes, int]:
         """Take the indexes of all other services away; the caller publishes then. Returns what was taken."""
-        gone = [(key, index) for key, index in self.indexes.items() if key not in keys]
-        for key, _ in gone:
+        gone = {key: index for key, index in self.indexes.items() if key not in keys}
+        for key in gone:
             del self.indexes[key]
         return gone
 

@@ -65,19 +65,24 @@ class Tables:
         self.backends.place(_placed(services))
         return True
 
-    def apply(self, services: tuple[VirtualService, ...]) -> None:
+    def apply(self, services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """Rings first, then the table that leads to them, then the removal of what no ring names any more."""
         wanted = {layout.service_key(service.key): service for service in services}
         changed = [key for key, service in wanted.items() if self._applied.get(key) != service]
         # Before slots change hands, flows that are not remembered must count as old ones again.
         self.services.unsettle(set(changed))
-        for key in changed:
-            self._assign(key, wanted[key])
-        for _, index in self.services.release(wanted.keys()):
+        before = self.services.in_kernel().keys()
+        written = [wanted[key].key for key in changed if self._assign(key, wanted[key]) or key not in before]
+        removed = self.services.release(wanted.keys())
+        for index in removed.values():
             self._rings.remove(index)
         self._applied = wanted
         self._publish()
         self.backends.remove_others(_placed(services))
+        return (
+            *(f"Wrote {key}." for key in sorted(written)),
+            *(f"Removed {layout.parse_service_key(key)}." for key in sorted(removed)),
+        )
 
     def keep_house(self) -> None:
         """Free the entries of removed backends, clean one ring, and let settled services know that they are."""
@@ -100,7 +105,8 @@ class Tables:
         applied = self._applied.values()
         return len(applied) == len(services) and all(a is b or a == b for a, b in zip(applied, services, strict=True))
 
-    def _assign(self, key: bytes, service: VirtualService) -> None:
+    def _assign(self, key: bytes, service: VirtualService) -> bool:
+        """Give the ring to the service's backends; whether that changed anything in the kernel."""
         index = self.services.indexes[key]
         if not self._rings.is_known(index):
             self._rings.create(index)
@@ -110,7 +116,7 @@ class Tables:
         # Round robin remembers every flow, so its ring needs no history: as if no backend had flows to keep.
         alive = frozenset() if takes_turns else frozenset(share.label for share in shares)
         owners = fill(shares, layout.service_seed(key, service.hash_seed))
-        self._rings.assign(index, owners, alive, interleave(shares) if takes_turns else ())
+        return self._rings.assign(index, owners, alive, interleave(shares) if takes_turns else ())
 
     def _is_settled(self, key: bytes) -> bool:
         service = self._applied[key]

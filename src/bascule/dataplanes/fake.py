@@ -1,0 +1,70 @@
+"""A data plane that only remembers, for tests, simulations and agents on a machine without the right kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from ipaddress import IPv4Address
+
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
+from bascule.model.strategies import Strategy
+from bascule.model.virtual_services import ServiceKey, VirtualService
+
+
+class FakeDataPlane:
+    """`addresses` and `services` stand for the kernel, which outlives a process: a test may change them, as a foreign
+    hand would. While `broken` holds a sentence, start and enforce fail with it.
+    """
+
+    name = "fake"
+    strategies = frozenset(Strategy)
+
+    def __init__(self) -> None:
+        self.addresses: set[IPv4Address] = set()
+        self.services: dict[ServiceKey, VirtualService] = {}
+        self.broken: str | None = None
+        self.started = False
+        self._desired: tuple[VirtualService, ...] = ()
+
+    def start(self) -> None:
+        """Succeed unless broken."""
+        self._fail_if_broken()
+        self.started = True
+
+    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+        """Hold exactly these."""
+        if not self.started:
+            raise SystemFailure("The data plane is not started: call start() first.")
+        self._fail_if_broken()
+        held = set(addresses) | {service.key.address for service in services}
+        wanted = {service.key: service for service in services}
+        sentences = [f"Removed address {address}." for address in sorted(self.addresses - held)]
+        sentences += [f"Added address {address}." for address in sorted(held - self.addresses)]
+        sentences += [f"Removed {key}." for key in sorted(self.services.keys() - wanted.keys())]
+        sentences += [f"Wrote {key}." for key in sorted(wanted) if self.services.get(key) != wanted[key]]
+        self.addresses, self.services, self._desired = held, wanted, services
+        return tuple(sentences)
+
+    def observe(self) -> DataPlaneReport:
+        """What is held; no packet was ever counted."""
+        incomplete = {service.key.address for service in self._desired if service.key not in self.services}
+        return DataPlaneReport(
+            ready=frozenset(self.addresses - incomplete),
+            services=tuple(_report(self.services[key]) for key in sorted(self.services)),
+        )
+
+    def close(self) -> None:
+        """Forwarding goes on, as the interface says."""
+        self.started = False
+
+    def _fail_if_broken(self) -> None:
+        if self.broken is not None:
+            raise SystemFailure(self.broken)
+
+
+def _report(service: VirtualService) -> VirtualServiceReport:
+    backends = sorted(service.backends, key=lambda backend: backend.address)
+    return VirtualServiceReport(
+        key=service.key,
+        backends=tuple(VirtualBackendReport(address=each.address, weight=each.weight) for each in backends),
+    )
