@@ -13,14 +13,8 @@ from bascule.api.operations import view as operation_view
 from bascule.model.addresses import ElasticIP
 from bascule.model.errors import InUse, InvalidInput
 from bascule.store import changes, elastic_ips, load_balancers
-from bascule.wire.public_v2 import (
-    ElasticIPCreate,
-    ElasticIPInstance,
-    ElasticIPsView,
-    ElasticIPUpdate,
-    ElasticIPView,
-    OperationView,
-)
+from bascule.wire.public_v2 import ElasticIPCreate, ElasticIPInstance, ElasticIPUpdate
+from bascule.wire.public_v2_views import ElasticIPsView, ElasticIPView, OperationView
 
 router = PublicRouter(prefix="/v2/elastic-ip", tags=["elastic-ip"])
 _KIND = "elastic-ip"

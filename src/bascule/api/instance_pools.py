@@ -15,16 +15,8 @@ from bascule.api.operations import view as operation_view
 from bascule.model.errors import Exhausted, InUse, InvalidInput
 from bascule.model.instance_pools import InstancePool
 from bascule.store import changes, instance_pools, instances, load_balancers, services
-from bascule.wire.public_v2 import (
-    InstancePoolCreate,
-    InstancePoolEvict,
-    InstancePoolScale,
-    InstancePoolsView,
-    InstancePoolUpdate,
-    InstancePoolView,
-    OperationView,
-    ReferenceView,
-)
+from bascule.wire.public_v2 import InstancePoolCreate, InstancePoolEvict, InstancePoolScale, InstancePoolUpdate
+from bascule.wire.public_v2_views import InstancePoolsView, InstancePoolView, OperationView, ReferenceView
 
 router = PublicRouter(prefix="/v2/instance-pool", tags=["instance-pool"])
 _KIND = "instance-pool"

@@ -19,13 +19,8 @@ from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.store import changes, elastic_ips, health_statuses, instance_pools, load_balancers
 from bascule.store.times import from_seconds
-from bascule.wire.public_v2 import (
-    LoadBalancerCreate,
-    LoadBalancersView,
-    LoadBalancerUpdate,
-    LoadBalancerView,
-    OperationView,
-)
+from bascule.wire.public_v2 import LoadBalancerCreate, LoadBalancerUpdate
+from bascule.wire.public_v2_views import LoadBalancersView, LoadBalancerView, OperationView
 
 router = PublicRouter(prefix="/v2/load-balancer", tags=["load-balancer"])
 

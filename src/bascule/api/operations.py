@@ -7,7 +7,7 @@ from uuid import UUID
 from bascule.api.context import Ctx, PublicRouter
 from bascule.model.operations import Operation
 from bascule.store import operations
-from bascule.wire.public_v2 import OperationReferenceView, OperationView
+from bascule.wire.public_v2_views import OperationReferenceView, OperationView
 
 router = PublicRouter(prefix="/v2/operation", tags=["operation"])
 

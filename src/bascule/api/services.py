@@ -19,15 +19,8 @@ from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, Service, ServiceState
 from bascule.store import changes, health_statuses, instance_pools, load_balancers, services
 from bascule.wire.health_checks import health_check_of
-from bascule.wire.public_v2 import (
-    HealthCheckView,
-    OperationView,
-    ReferenceView,
-    ServerStatusView,
-    ServiceCreate,
-    ServiceUpdate,
-    ServiceView,
-)
+from bascule.wire.public_v2 import ServiceCreate, ServiceUpdate
+from bascule.wire.public_v2_views import HealthCheckView, OperationView, ReferenceView, ServerStatusView, ServiceView
 
 SERVICES_MAX = 50
 router = PublicRouter(prefix="/v2/load-balancer/{id}/service", tags=["load-balancer"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 
 from bascule.api.context import Ctx, PublicRouter
-from bascule.wire.public_v2 import ZonesView, ZoneView
+from bascule.wire.public_v2_views import ZonesView, ZoneView
 
 router = PublicRouter(prefix="/v2/zone", tags=["zone"])
 

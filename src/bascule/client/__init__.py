@@ -1,1 +1,1 @@
-"""A typed HTTP client of our own public and admin API."""
+"""A typed client of our own API: `ApiClient` for users, `AdminClient` for operators, one file a noun."""

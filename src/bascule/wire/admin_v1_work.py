@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bascule.model.health_checks import Health
 from bascule.wire.fields import View
-from bascule.wire.public_v2 import LoadBalancerView
+from bascule.wire.public_v2_views import LoadBalancerView
 
 
 class QueueEntryView(View):

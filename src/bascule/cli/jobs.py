@@ -1,0 +1,90 @@
+"""`bascule job` and `bascule queue`: what the orchestrator did, does and will do (for operators)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from bascule.cli.output import Output, OutputOption, console, show_list, show_one
+from bascule.cli.session import admin
+from bascule.wire.admin_v1_work import JobStepView, JobTreeView
+
+job_app = typer.Typer(no_args_is_help=True, help="Jobs: what the orchestrator did and does (for operators).")
+_STYLES = {"success": "green", "failure": "red", "running": "yellow", "waiting": "dim"}
+
+
+@job_app.command("list", epilog="Example: bascule job list --entity 9d63dc6d-88dc-481d-a7ba-cfe0852cefc6")
+def list_jobs(
+    context: typer.Context,
+    *,
+    entity: Annotated[UUID | None, typer.Option(help="Only of this load balancer (identifier).")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 50,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List jobs, the newest first."""
+    with admin(context) as client:
+        found = client.jobs.list_all(entity=entity, limit=limit)
+    columns = {
+        "STARTED": "started_at",
+        "STATE": "state",
+        "EVENT": "event",
+        "ENTITY": "entity_id",
+        "ERROR": "error",
+        "ID": "id",
+    }
+    show_list(output, found, columns, empty="No job has run yet: is the orchestrator running?")
+
+
+@job_app.command("show")
+def show_job(
+    context: typer.Context,
+    *,
+    job: Annotated[UUID, typer.Argument(help="Identifier of the job.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show one job as a tree of steps."""
+    with admin(context) as client:
+        found = client.jobs.get(job)
+    if output is Output.JSON:
+        show_one(output, found)
+    else:
+        console().print(_tree(found))
+
+
+def list_queue(context: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
+    """List what waits for the orchestrator, the next to run first (for operators)."""
+    columns = {
+        "ENTITY": "id",
+        "WAITS": "waiting",
+        "DUE": "due_at",
+        "ATTEMPTS": "attempts",
+        "HOLDER": "lease_holder",
+        "REASONS": "reasons",
+        "LAST ERROR": "last_error",
+    }
+    with admin(context) as client:
+        show_list(output, client.jobs.queue(), columns, empty="Nothing has ever been queued.")
+
+
+def _tree(job: JobTreeView) -> Tree:
+    root = Tree(_line(job.state, f"{job.event} ({job.entity_id})", job.error))
+    branches = {"": root}
+    for step in job.steps:
+        parent = branches.get(step.path.rpartition(".")[0], root)
+        branches[step.path] = parent.add(_line(step.state, f"{step.title} [{step.node}]{_took(step)}", step.error))
+    return root
+
+
+def _line(state: str, title: str, error: str) -> Text:
+    line = Text.assemble((f"{state:8}", _STYLES.get(state, "")), " ", title)
+    return line.append(f"  {error}", style="red") if error else line
+
+
+def _took(step: JobStepView) -> str:
+    if step.started_at is None or step.ended_at is None:
+        return ""
+    return f" {(step.ended_at - step.started_at).total_seconds():.2f} s"

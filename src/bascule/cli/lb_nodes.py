@@ -1,0 +1,86 @@
+"""`bascule node`: LB nodes (for operators)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bascule.cli.output import Output, OutputOption, say, show_list, show_one
+from bascule.cli.session import admin, pick
+
+node_app = typer.Typer(no_args_is_help=True, help="LB nodes: the machines that carry VIPs (for operators).")
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name or identifier of the LB node.")]
+TokenOption = Annotated[
+    str, typer.Option("--agent-token", envvar="BASCULE_AGENT_TOKEN", help="The token its agent wants.", prompt=True)
+]
+
+
+@node_app.command("list")
+def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
+    """List LB nodes."""
+    columns = {
+        "NAME": "name",
+        "AGENT": "agent_url",
+        "ENABLED": "enabled",
+        "LOAD BALANCERS": "load_balancers",
+        "DOMAIN": "failure_domain",
+        "ID": "id",
+    }
+    with admin(context) as client:
+        found = client.lb_nodes.list_all()
+    show_list(output, found, columns, empty="No LB node yet: register one with 'bascule node create NAME'.")
+
+
+@node_app.command("show")
+def show_node(context: typer.Context, node: NodeArgument, output: OutputOption = Output.TABLE) -> None:
+    """Show one LB node."""
+    with admin(context) as client:
+        show_one(output, pick(client.lb_nodes.list_all(), node, "LB node"))
+
+
+@node_app.command(
+    "create", epilog="Example: BASCULE_AGENT_TOKEN=… bascule node create lb-1 --agent-url http://192.0.2.10:7701"
+)
+def create_node(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    agent_url: Annotated[str, typer.Option(help="Where its agent answers.")],
+    agent_token: TokenOption,
+    failure_domain: Annotated[str, typer.Option(help="Rack or power feed: nodes that may die together.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Register an LB node."""
+    with admin(context) as client:
+        created = client.lb_nodes.create(
+            name=name, agent_url=agent_url, agent_token=agent_token, failure_domain=failure_domain
+        )
+    show_one(output, created)
+
+
+@node_app.command("disable")
+def disable_node(context: typer.Context, node: NodeArgument, output: OutputOption = Output.TABLE) -> None:
+    """Move its load balancers to others, as before maintenance."""
+    _enable(context, node, output, enabled=False)
+
+
+@node_app.command("enable")
+def enable_node(context: typer.Context, node: NodeArgument, output: OutputOption = Output.TABLE) -> None:
+    """Let load balancers come to it again."""
+    _enable(context, node, output, enabled=True)
+
+
+def _enable(context: typer.Context, node: str, output: Output, *, enabled: bool) -> None:
+    with admin(context) as client:
+        found = pick(client.lb_nodes.list_all(), node, "LB node")
+        show_one(output, client.lb_nodes.update(found.id, enabled=enabled))
+
+
+@node_app.command("delete")
+def delete_node(context: typer.Context, node: NodeArgument) -> None:
+    """Forget an LB node that is disabled and carries nothing."""
+    with admin(context) as client:
+        found = pick(client.lb_nodes.list_all(), node, "LB node")
+        client.lb_nodes.delete(found.id)
+    say(f"LB node {found.name} is forgotten.")

@@ -1,0 +1,134 @@
+"""`bascule lb`: load balancers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bascule.cli.output import Output, OutputOption, WaitOption, say, show_list, show_one
+from bascule.cli.parsers import AddressOption, LabelsOption, labels_of
+from bascule.cli.session import admin, api, pick, settle
+from bascule.wire.public_v2_views import LoadBalancerView
+
+lb_app = typer.Typer(no_args_is_help=True, help="Load balancers: an address with several services.")
+LoadBalancerArgument = Annotated[str, typer.Argument(metavar="LB", help="Name or identifier of the load balancer.")]
+_COLUMNS = {"NAME": "name", "ADDRESS": "ip", "STATE": "state", "ID": "id"}
+
+
+_SERVICES = {
+    "SERVICE": "name",
+    "PROTOCOL": "protocol",
+    "PORT": "port",
+    "TARGET": "target_port",
+    "STRATEGY": "strategy",
+    "STATE": "state",
+    "HEALTH": "healthcheck_status",
+    "ID": "id",
+}
+
+
+def show(output: Output, load_balancer: LoadBalancerView) -> None:
+    """Print a load balancer, for people with a table of its services below."""
+    show_one(output, load_balancer, without=("services",))
+    if output is Output.TABLE:
+        show_services(output, load_balancer)
+
+
+def show_services(output: Output, load_balancer: LoadBalancerView) -> None:
+    """Print the services of a load balancer."""
+    add = f"No service yet: add one with 'bascule lb service-add {load_balancer.name} NAME'."
+    show_list(output, load_balancer.services, _SERVICES, empty=add)
+
+
+@lb_app.command("list")
+def list_load_balancers(context: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
+    """List load balancers."""
+    with api(context) as client:
+        found = client.load_balancers.list_all()
+    show_list(output, found, _COLUMNS, empty="No load balancer yet: create one with 'bascule lb create NAME'.")
+
+
+@lb_app.command("show")
+def show_load_balancer(
+    context: typer.Context, *, load_balancer: LoadBalancerArgument, output: OutputOption = Output.TABLE
+) -> None:
+    """Show one load balancer with its services and their instances' health."""
+    with api(context) as client:
+        show(output, pick(client.load_balancers.list_all(), load_balancer, "load balancer"))
+
+
+@lb_app.command("create", epilog="Example: bascule lb create web --ip 192.0.2.10 --label team=shop")
+def create_load_balancer(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    ip: AddressOption = None,
+    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    label: LabelsOption = None,
+    wait: WaitOption = 60,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create a load balancer."""
+    with api(context) as client:
+        operation = client.load_balancers.create(name=name, description=description, labels=labels_of(label), ip=ip)
+        settle(client, operation, wait)
+        show(output, client.load_balancers.get(operation.reference.id))
+
+
+@lb_app.command("update", epilog="Example: bascule lb update web --name shop")
+def update_load_balancer(
+    context: typer.Context,
+    *,
+    load_balancer: LoadBalancerArgument,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    label: LabelsOption = None,
+    wait: WaitOption = 60,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change what describes a load balancer."""
+    with api(context) as client:
+        found = pick(client.load_balancers.list_all(), load_balancer, "load balancer")
+        labels = labels_of(label)
+        operation = client.load_balancers.update(found.id, name=name, description=description, labels=labels)
+        settle(client, operation, wait)
+        show(output, client.load_balancers.get(found.id))
+
+
+@lb_app.command("delete")
+def delete_load_balancer(context: typer.Context, load_balancer: LoadBalancerArgument, wait: WaitOption = 60) -> None:
+    """Delete a load balancer, its services and the address that came with it."""
+    with api(context) as client:
+        found = pick(client.load_balancers.list_all(), load_balancer, "load balancer")
+        settle(client, client.load_balancers.delete(found.id), wait)
+    say(f"Load balancer {found.name} is {'deleted' if wait else 'being deleted'}.")
+
+
+@lb_app.command("detail")
+def show_detail(
+    context: typer.Context, *, load_balancer: LoadBalancerArgument, output: OutputOption = Output.TABLE
+) -> None:
+    """Show where a load balancer is placed and what each LB node says (for operators)."""
+    with api(context) as users, admin(context) as operators:
+        found = pick(users.load_balancers.list_all(), load_balancer, "load balancer")
+        show(output, operators.load_balancers.get(found.id))
+
+
+@lb_app.command("reconcile", epilog="Example: bascule lb reconcile --all")
+def reconcile_load_balancers(
+    context: typer.Context,
+    *,
+    load_balancers: Annotated[list[str] | None, typer.Argument(metavar="[LB]...", help="Names or identifiers.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every load balancer.")] = False,
+) -> None:
+    """Ask for the reconciliation of load balancers (for operators)."""
+    if bool(load_balancers) == everything:
+        raise typer.BadParameter("Name load balancers, or say --all.")
+    with admin(context) as operators:
+        ids = None
+        if load_balancers:
+            with api(context) as users:
+                known = users.load_balancers.list_all()
+            ids = [pick(known, wanted, "load balancer").id for wanted in load_balancers]
+        say(f"{operators.load_balancers.reconcile(ids)} reconciliations are asked for: 'bascule queue' shows them.")

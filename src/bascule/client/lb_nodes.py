@@ -1,0 +1,40 @@
+"""LB nodes."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from bascule.client.transport import Transport, body_of
+from bascule.wire.admin_v1 import LBNodesView, LBNodeView
+
+
+class LBNodes:
+    """/admin/v1/lb-nodes"""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list_all(self) -> list[LBNodeView]:
+        """Every LB node, by name."""
+        return LBNodesView.model_validate(self._transport.get("/admin/v1/lb-nodes")).lb_nodes
+
+    def get(self, node_id: UUID) -> LBNodeView:
+        """One LB node. Raises NotFound."""
+        return LBNodeView.model_validate(self._transport.get(f"/admin/v1/lb-nodes/{node_id}"))
+
+    def create(
+        self, *, name: str, agent_url: str, agent_token: str, failure_domain: str = "", enabled: bool = True
+    ) -> LBNodeView:
+        """Register an LB node. Raises Taken when another has the name."""
+        body = body_of(
+            name=name, agent_url=agent_url, agent_token=agent_token, failure_domain=failure_domain, enabled=enabled
+        )
+        return LBNodeView.model_validate(self._transport.post("/admin/v1/lb-nodes", body))
+
+    def update(self, node_id: UUID, **given: object) -> LBNodeView:
+        """Change what is given, by the names of `create`."""
+        return LBNodeView.model_validate(self._transport.put(f"/admin/v1/lb-nodes/{node_id}", body_of(**given)))
+
+    def delete(self, node_id: UUID) -> None:
+        """Forget an LB node. Raises InUse until it is disabled and carries nothing."""
+        self._transport.delete(f"/admin/v1/lb-nodes/{node_id}")

@@ -1,0 +1,73 @@
+"""Load balancers, as their owners and as operators reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from bascule.client.transport import Transport, body_of
+from bascule.wire.admin_v1 import ReconcileView
+from bascule.wire.admin_v1_work import LoadBalancerDetailView
+from bascule.wire.public_v2_views import LoadBalancersView, LoadBalancerView, OperationView
+
+
+class LoadBalancers:
+    """/v2/load-balancer"""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list_all(self) -> list[LoadBalancerView]:
+        """Every load balancer, oldest first."""
+        return LoadBalancersView.model_validate(self._transport.get("/v2/load-balancer")).load_balancers
+
+    def get(self, load_balancer_id: UUID) -> LoadBalancerView:
+        """One load balancer. Raises NotFound."""
+        return LoadBalancerView.model_validate(self._transport.get(f"/v2/load-balancer/{load_balancer_id}"))
+
+    def create(
+        self,
+        *,
+        name: str,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        ip: IPv4Address | None = None,
+    ) -> OperationView:
+        """Create one. Raises Taken, Exhausted or InvalidInput for its address."""
+        body = body_of(name=name, description=description, labels=labels, ip=ip)
+        return OperationView.model_validate(self._transport.post("/v2/load-balancer", body))
+
+    def update(
+        self,
+        load_balancer_id: UUID,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> OperationView:
+        """Change what is given."""
+        body = body_of(name=name, description=description, labels=labels)
+        return OperationView.model_validate(self._transport.put(f"/v2/load-balancer/{load_balancer_id}", body))
+
+    def delete(self, load_balancer_id: UUID) -> OperationView:
+        """Stop serving and give up the address."""
+        return OperationView.model_validate(self._transport.delete(f"/v2/load-balancer/{load_balancer_id}"))
+
+
+class AdminLoadBalancers:
+    """/admin/v1/load-balancers"""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self, load_balancer_id: UUID) -> LoadBalancerDetailView:
+        """One load balancer with placements, health by LB node and its place in the queue."""
+        answer = self._transport.get(f"/admin/v1/load-balancers/{load_balancer_id}")
+        return LoadBalancerDetailView.model_validate(answer)
+
+    def reconcile(self, load_balancer_ids: Sequence[UUID] | None = None) -> int:
+        """Ask for the reconciliation of these, or of all; returns how many."""
+        ids = None if load_balancer_ids is None else list(load_balancer_ids)
+        answer = self._transport.post("/admin/v1/load-balancers:reconcile", body_of(ids=ids))
+        return ReconcileView.model_validate(answer).requested

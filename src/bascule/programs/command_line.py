@@ -1,0 +1,22 @@
+"""The command line's process: an error of ours is one sentence on standard error, and the exit code of its kind."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from bascule.cli.application import app
+from bascule.model.errors import BasculeError
+
+
+def main() -> None:
+    """Run one command."""
+    try:
+        app()
+    except BasculeError as error:
+        sys.stderr.write(f"{error.sentence}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader went away, as `head` does: what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
