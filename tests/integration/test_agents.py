@@ -34,6 +34,7 @@ from bascule.model.strategies import Protocol, Strategy
 from bascule.wire import agent_v1
 
 TOKEN = "a token for tests only"
+FIRST = Version(1, 1)
 LB, VIP, INSTANCE = UUID(int=1), IPv4Address("192.0.2.1"), IPv4Address("127.0.0.1")
 
 
@@ -162,7 +163,7 @@ def web_server(port: int) -> Iterator[None]:
         server.server_close()
 
 
-def balancer(target_port: int, version: Version = Version(1, 1)) -> BalancerConfiguration:
+def balancer(target_port: int, version: Version = FIRST) -> BalancerConfiguration:
     service = ServiceConfiguration(
         id=UUID(int=2),
         protocol=Protocol.TCP,
@@ -177,7 +178,7 @@ def balancer(target_port: int, version: Version = Version(1, 1)) -> BalancerConf
     )
 
 
-def rules(version: Version = Version(1, 1)) -> ForwardingConfiguration:
+def rules(version: Version = FIRST) -> ForwardingConfiguration:
     rule = ForwardingRule(VIP, Protocol.TCP, 80, INSTANCE, 8080)
     return ForwardingConfiguration(load_balancer_id=LB, version=version, rules=(rule,))
 

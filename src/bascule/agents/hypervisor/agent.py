@@ -65,6 +65,10 @@ class Enforcement:
             problems=(*current.problems, *(f"Instance {instance} is not reachable from here." for instance in absent)),
         )
 
+    def close(self) -> None:
+        """Let go of the driver's handles. Forwarding goes on."""
+        self._forwarding.close()
+
 
 class HypervisorAgent:
     """Use it from one event loop: `start`, commands and reports, `close`."""
@@ -81,6 +85,7 @@ class HypervisorAgent:
         self.node = node
         self.started_at = time.time()
         self._keeper = Keeper(orders)
+        self._enforcement = enforcement
         self._loop = EnforcementLoop[frozenset[ForwardingRule], Observation](
             lambda: translation.merge(self._keeper.state.configurations), enforcement.apply, interval=interval
         )
@@ -88,6 +93,8 @@ class HypervisorAgent:
 
     async def start(self) -> None:
         """Resume from disk alone."""
+        # The first report must already tell what is there, or the control plane would take the host for empty.
+        await self._loop.enforce()
         self._task = asyncio.create_task(self._loop.run())
 
     async def close(self) -> None:
@@ -96,6 +103,7 @@ class HypervisorAgent:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._loop.close()
+        await asyncio.to_thread(self._enforcement.close)
 
     async def put(self, configuration: ForwardingConfiguration) -> ForwardingConfiguration:
         """Obey and enforce. LB nodes send traffic once this has returned, so a driver that failed is an error here.
@@ -118,7 +126,7 @@ class HypervisorAgent:
 
     def report(self) -> HypervisorReport:
         """All of the hypervisor, as of the last pass."""
-        observed = self._loop.last or Observation(problems=("No pass has ended yet: ask again in a second.",))
+        observed = self._loop.last or Observation()
         return HypervisorReport(
             node=self.node,
             started_at=self.started_at,

@@ -63,6 +63,7 @@ class LBAgent:
         self._keeper = Keeper(orders)
         self._verdicts = verdicts
         self._checks = health_checks
+        self._enforcement = enforcement
         self._leaving: set[UUID] = set()
         self._loop = EnforcementLoop[Desired, Observation](self._desire, enforcement.apply, interval=interval)
         self._drain = drain
@@ -77,6 +78,8 @@ class LBAgent:
         self._checks.seed({each.key: each.verdict for each in saved})
         self._checks.on_change = self._on_verdict
         await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
+        # The first report must already tell what is there, or the control plane would take the node for empty.
+        await self._loop.enforce()
         self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._keep_verdicts())]
 
     async def close(self) -> None:
@@ -86,6 +89,7 @@ class LBAgent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._checks.close()
         await self._loop.close()
+        await asyncio.to_thread(self._enforcement.close)
 
     async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
         """Obey, wait for the first verdicts on new instances, enforce, and tell what is there now.
@@ -126,7 +130,7 @@ class LBAgent:
 
     def report(self) -> LBNodeReport:
         """All of the node, as of the last pass."""
-        observed = self._loop.last or Observation(problems=("No pass has ended yet: ask again in a second.",))
+        observed = self._loop.last or Observation()
         problems = [each for each in (self._keeper.problem, self._disk_problem) if each is not None]
         return LBNodeReport(
             node=self.node,

@@ -37,7 +37,7 @@ class Enforcement:
         self._started: set[str] = set()
         self._served: tuple[Set[IPv4Address], object] | None = None
         self._drawn: Set[IPv4Address] | None = None
-        self._heard = AnnouncerReport()
+        self._heard: AnnouncerReport | None = None
 
     def apply(self, desired: Desired) -> Observation:
         """One pass. An address is announced only after the data plane said in this very pass that it is ready."""
@@ -50,13 +50,19 @@ class Enforcement:
             self._announce(wanted, current)
         # What cannot be seen is taken to be as it was: an address nobody saw withdrawn counts as announced.
         self._heard = current.attempt("announcer", self._announcer.observe) or self._heard
+        announcer = self._heard or AnnouncerReport()
         return Observation(
             data_plane=data_plane,
-            announcer=self._heard,
+            announcer=announcer,
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
-            problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, self._heard)),
+            problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),
         )
+
+    def close(self) -> None:
+        """Let go of the drivers' handles. Forwarding and announcing go on."""
+        self._data_plane.close()
+        self._announcer.close()
 
     def _start(self, who: str, start: Callable[[], None], current: Pass) -> bool:
         if who not in self._started and current.succeeds(who, start):
@@ -65,7 +71,7 @@ class Enforcement:
 
     def _withdraw_unwanted(self, desired: Desired, current: Pass) -> None:
         """Before the data plane lets go of an address, no router may send to it any more."""
-        before = current.attempt("announcer", self._announcer.observe)
+        before = self._heard or current.attempt("announcer", self._announcer.observe)
         if before is not None and before.announced - desired.announced:
             self._announce(before.announced & desired.announced, current)
 

@@ -40,7 +40,7 @@ class HttpProbe:
         try:
             # trust_env off: a proxy in the agent's environment must not answer for the instance.
             async with (
-                httpx.AsyncClient(verify=self._context, trust_env=False, timeout=health_check.timeout) as client,
+                httpx.AsyncClient(verify=self._context, trust_env=False, timeout=None) as client,  # noqa: S113  the caller's
                 client.stream("GET", url, headers=headers, extensions=extensions) as response,
             ):
                 return ProbeResult(200 <= response.status_code < 400, f"HTTP {response.status_code}")
