@@ -9,6 +9,7 @@ from bascule.lab.held import hold, lost
 from bascule.lab.router import announcements
 from bascule.lab.stream import Stream
 from bascule.lab.waiting import wait_until
+from bascule.model.load_balancers import LoadBalancerState
 
 from .conftest import SERVING, Balancer, instances
 
@@ -43,11 +44,11 @@ def test_hypervisors_forward_without_their_agent(balancer: Balancer) -> None:
 def test_a_killed_orchestrator_converges_after_restart(balancer: Balancer) -> None:
     """Changes made while the orchestrator dies again and again come true once it lives."""
     for size in (4, 2, 4):
-        balancer.api.request_scale(balancer.lab.instance_pool_id, size)
+        balancer.api.request_scale(size)
         faults.kill(balancer.lab, "control-orchestrator")
         faults.restart_orchestrator(balancer.lab)
     balancer.wait_until_answered_by(instances(balancer.lab, 4), timeout=40)
-    assert balancer.describe()["state"] == "running"
+    assert balancer.describe().state is LoadBalancerState.RUNNING
 
 
 def test_traffic_outlives_an_lb_node(balancer: Balancer) -> None:

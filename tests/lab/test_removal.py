@@ -38,9 +38,9 @@ def test_deleting_removes_everything(lab: Lab, new_balancer: Callable[[str], Bal
     doomed = new_balancer("doomed")
     doomed.api.delete_load_balancer(doomed.id)
     for host in (*lab.topology.of_role(Role.LB_NODE), *lab.topology.of_role(Role.HYPERVISOR)):
-        assert doomed.id not in str(_report(lab, host.name))
+        assert str(doomed.id) not in str(_report(lab, host.name))
         for command in ("ip address", "ip route show table all", "nft list ruleset"):
             shown = call_in(namespace(lab.name, host.name), partial(run, command.split()))
             assert str(doomed.vip) not in shown
     wait_until(lambda: doomed.vip not in announcements(lab), what="The end of the route")
-    assert doomed.id not in {each["id"] for each in doomed.api.load_balancers()}
+    assert doomed.id not in {each.id for each in doomed.api.load_balancers()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bascule.lab import faults, traffic
-from bascule.lab.control_plane import statuses
+from bascule.lab.control_plane import healthy
 from bascule.lab.waiting import wait_until
 
 from .conftest import SERVING, Balancer, instances
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.lab
 
 def test_traffic_follows_the_pools_size(balancer: Balancer) -> None:
     """A pool scaled up is answered by the new instance too, and scaled down no longer by it."""
-    balancer.api.scale(balancer.lab.instance_pool_id, 4)
+    balancer.api.scale(4)
     balancer.wait_until_answered_by(instances(balancer.lab, 4))
-    balancer.api.scale(balancer.lab.instance_pool_id, 2)
+    balancer.api.scale(2)
     balancer.wait_until_answered_by(instances(balancer.lab, 2))
 
 
@@ -26,10 +26,10 @@ def test_an_unhealthy_instance_gets_no_connections(balancer: Balancer) -> None:
     address = str(balancer.lab.topology.host("vm2").address)
     faults.set_health(balancer.lab, "vm2", healthy=False)
     balancer.wait_until_answered_by(instances(balancer.lab, SERVING) - {"vm2"})
-    _wait_for_status(balancer, address, "failure")
+    _wait_for_health(balancer, address, well=False)
     faults.set_health(balancer.lab, "vm2", healthy=True)
     balancer.wait_until_answered_by(instances(balancer.lab, SERVING))
-    _wait_for_status(balancer, address, "success")
+    _wait_for_health(balancer, address, well=True)
 
 
 def test_a_killed_instance_is_left_out(balancer: Balancer) -> None:
@@ -51,8 +51,9 @@ def test_without_a_healthy_instance_connections_are_refused(balancer: Balancer) 
     assert refusals.failures == {"Connection refused": 16}
 
 
-def _wait_for_status(balancer: Balancer, address: str, status: str) -> None:
+def _wait_for_health(balancer: Balancer, address: str, *, well: bool) -> None:
     def shown() -> bool:
-        return all(found.get(address) == status for found in statuses(balancer.describe()).values())
+        described = balancer.describe()
+        return all(healthy(described, service).get(address) is well for service in ("web", "who"))
 
-    wait_until(shown, what=f"Health {status} of {address} in the API")
+    wait_until(shown, what=f"The health of {address} in the API")

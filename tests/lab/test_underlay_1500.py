@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
@@ -26,7 +25,7 @@ def narrow() -> Iterator[Lab]:
 
 def test_bulk_transfers_fit(narrow: Lab) -> None:
     """20 MB go both ways with the right bytes, because the hypervisor clamps what the instance offers."""
-    with closing(ControlPlane(narrow)) as api:
+    with ControlPlane(narrow) as api:
         balancer = create_balancer(narrow, api, "narrow")
         assert upload(narrow, balancer.web, 20_000_000)
         assert download(narrow, balancer.web, 20_000_000)

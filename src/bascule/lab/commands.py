@@ -142,15 +142,10 @@ def parse_target(text: str) -> Target:
 
 def every_service(lab: Lab) -> list[Target]:
     """Every service of every load balancer. Raises NotFound when there is none."""
-    api = ControlPlane(lab)
-    try:
+    with ControlPlane(lab) as api:
         balancers = api.load_balancers()
-    finally:
-        api.close()
     targets = [
-        Target(Protocol(service["protocol"]), IPv4Address(balancer["ip"]), service["port"])
-        for balancer in balancers
-        for service in balancer.get("services", ())
+        Target(service.protocol, balancer.ip, service.port) for balancer in balancers for service in balancer.services
     ]
     if not targets:
         raise NotFound(f"Lab {lab.name} has no service yet: create a load balancer, or name a --target.")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import time
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
+from uuid import UUID
 
-import httpx
-
+from bascule.client.clients import ApiClient
 from bascule.lab.state import Lab
-from bascule.lab.waiting import wait_until
-from bascule.model.errors import SystemFailure, Unavailable
+from bascule.model.health_checks import Health
 from bascule.model.strategies import Protocol
-
-Json = dict[str, Any]
+from bascule.wire.public_v2_views import LoadBalancerView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,105 +23,69 @@ class Port:
     target_port: int
 
 
-class _Signature(httpx.Auth):
-    requires_request_body = True
-
-    def __init__(self, key: str, secret: str) -> None:
-        self._key, self._secret = key, secret
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        expires = str(int(time.time()) + 600)
-        words = f"{request.method} {request.url.path}", request.content.decode(), "", "", expires
-        digest = hmac.new(self._secret.encode(), "\n".join(words).encode(), hashlib.sha256).digest()
-        signature = base64.b64encode(digest).decode()
-        request.headers["Authorization"] = (
-            f"EXO2-HMAC-SHA256 credential={self._key},expires={expires},signature={signature}"
-        )
-        yield request
-
-
 class ControlPlane:
-    """The public API of one lab."""
+    """The public API of one lab. Changes return once they have come true on every node."""
 
     def __init__(self, lab: Lab) -> None:
-        auth = _Signature(lab.api_key, lab.api_secret)
-        self._http = httpx.Client(base_url=f"{lab.api_url}/v2", auth=auth, trust_env=False, timeout=15)
+        self._client = ApiClient(lab.api_url, lab.api_key, lab.api_secret)
+        self._pool = UUID(lab.instance_pool_id)
 
-    def load_balancers(self) -> list[Json]:
-        """Every load balancer, with the health its services report."""
-        listed: list[Json] = self._ask("GET", "/load-balancer")["load-balancers"]
-        return [self.load_balancer(each["id"]) for each in listed]
+    def __enter__(self) -> Self:
+        return self
 
-    def load_balancer(self, identifier: str) -> Json:
+    def __exit__(self, *_error: object) -> None:
+        self._client.__exit__(None, None, None)
+
+    def load_balancers(self) -> list[LoadBalancerView]:
+        """Every load balancer, with the health of its instances."""
+        return self._client.load_balancers.list_all()
+
+    def load_balancer(self, identifier: UUID) -> LoadBalancerView:
         """One load balancer."""
-        return self._ask("GET", f"/load-balancer/{identifier}")
+        return self._client.load_balancers.get(identifier)
 
-    def create_load_balancer(self, name: str, description: str = "") -> Json:
-        """Create a load balancer; returns it once it runs."""
-        body = {"name": name, "description": description}
-        return self.load_balancer(self._finish(self._ask("POST", "/load-balancer", body))["reference"]["id"])
+    def create_load_balancer(self, name: str) -> LoadBalancerView:
+        """Create a load balancer without services."""
+        operation = self._client.load_balancers.create(name=name)
+        self._client.wait(operation.id)
+        return self.load_balancer(operation.reference.id)
 
-    def add_service(self, balancer: str, port: Port, pool: str, *, health_uri: str = "/healthz") -> None:
-        """Add a service over an instance pool; returns once every LB node carries it."""
-        check = {"mode": "http", "port": port.target_port, "uri": health_uri, "interval": 1, "timeout": 1, "retries": 1}
-        body = {
-            "name": port.name,
-            "protocol": port.protocol.value,
-            "port": port.port,
-            "target-port": port.target_port,
-            "strategy": "maglev-hash",
-            "instance-pool": {"id": pool},
-            "healthcheck": check,
-        }
-        self._finish(self._ask("POST", f"/load-balancer/{balancer}/service", body))
+    def add_service(self, load_balancer: UUID, port: Port) -> None:
+        """Add a service over the lab's instance pool."""
+        check = {"mode": "http", "port": port.target_port, "uri": "/healthz", "interval": 1, "timeout": 1, "retries": 1}
+        operation = self._client.services.add(
+            load_balancer,
+            name=port.name,
+            protocol=port.protocol,
+            port=port.port,
+            target_port=port.target_port,
+            instance_pool=self._pool,
+            healthcheck=check,
+        )
+        self._client.wait(operation.id)
 
-    def delete_load_balancer(self, identifier: str) -> None:
-        """Delete a load balancer; returns once it is gone."""
-        self._finish(self._ask("DELETE", f"/load-balancer/{identifier}"))
+    def delete_load_balancer(self, identifier: UUID) -> None:
+        """Delete a load balancer."""
+        self._client.wait(self._client.load_balancers.delete(identifier).id)
 
-    def scale(self, pool: str, size: int) -> None:
-        """Let `size` instances of a pool serve."""
-        self._finish(self.request_scale(pool, size))
+    def pool_size(self) -> int | None:
+        """How many instances of the lab's pool may serve."""
+        return self._client.instance_pools.get(self._pool).size
 
-    def request_scale(self, pool: str, size: int) -> Json:
+    def scale(self, size: int) -> None:
+        """Let so many instances of the lab's pool serve."""
+        self._client.wait(self.request_scale(size))
+
+    def request_scale(self, size: int) -> UUID:
         """Ask for another size and do not wait; returns the operation."""
-        return self._ask("PUT", f"/instance-pool/{pool}:scale", {"size": size})
-
-    def pool(self, identifier: str) -> Json:
-        """One instance pool."""
-        return self._ask("GET", f"/instance-pool/{identifier}")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
-
-    def _ask(self, method: str, path: str, body: Json | None = None) -> Json:
-        try:
-            answer = self._http.request(method, path, json=body)
-        except httpx.HTTPError as error:
-            raise Unavailable(f"The lab's API does not answer: {error}. See `bascule lab status`.") from error
-        if answer.is_error:
-            raise SystemFailure(f"The lab's API refused {method} {path}: {answer.text}")
-        found: Json = answer.json()
-        return found
-
-    def _finish(self, operation: Json) -> Json:
-        def ended() -> Json | None:
-            found = self._ask("GET", f"/operation/{operation['id']}")
-            return found if found["state"] != "pending" else None
-
-        found = wait_until(ended, what=f"The end of operation {operation['id']}", timeout=30, every=0.1)
-        assert found is not None
-        if found["state"] != "success":
-            raise SystemFailure(f"Operation {found['id']} ended in {found['state']}: {found.get('message', '')}")
-        return found
+        return self._client.instance_pools.scale(self._pool, size).id
 
 
-def statuses(balancer: Json) -> dict[str, dict[str, str]]:
-    """The health of each service's instances, by service name and instance address."""
+def healthy(load_balancer: LoadBalancerView, service: str) -> dict[str, bool]:
+    """Which instances of a service are well, by address."""
     return {
-        service["name"]: {
-            each["public-ip"]: each["status"] for each in service.get("healthcheck-status", ()) if "public-ip" in each
-        }
-        for service in balancer.get("services", ())
+        str(each.public_ip): each.status is Health.SUCCESS
+        for found in load_balancer.services
+        if found.name == service
+        for each in found.healthcheck_status
     }

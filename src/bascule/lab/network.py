@@ -114,8 +114,10 @@ def _plug_in(lab: str, link: Link) -> None:
         lambda ip: ip.link("add", ifname=link.lower.interface, kind="veth", mtu=link.mtu, peer=peer),
     )
     for end in (link.lower, link.upper):
-        call_in(namespace(lab, end.host), partial(_set_offloads, end))
         _in_host(lab, end.host, partial(_configure, end))
+    for end in (link.lower, link.upper):
+        # Only once both ends are up: a GRO set earlier does not make the other end a target of XDP redirects.
+        call_in(namespace(lab, end.host), partial(_set_offloads, end))
 
 
 def _set_offloads(end: End) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from bascule.lab import network, processes, router
-from bascule.lab.control_plane import ControlPlane, Json
+from bascule.lab.control_plane import ControlPlane
 from bascule.lab.roster import OUTSIDE, roster
 from bascule.lab.router import Session
 from bascule.lab.state import Lab
 from bascule.lab.topology import UPLINK, Host, Role
 from bascule.model.errors import BasculeError
+from bascule.wire.public_v2_views import LoadBalancerView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Status:
     outside: dict[str, bool]
     sessions: tuple[Session, ...]
     announcements: dict[IPv4Address, tuple[str, ...]]
-    load_balancers: tuple[Json, ...] = ()
+    load_balancers: tuple[LoadBalancerView, ...] = ()
     problem: str = ""
 
     def host(self, name: str) -> HostStatus:
@@ -72,13 +73,11 @@ def observe(lab: Lab) -> Status:
     )
 
 
-def _load_balancers(lab: Lab) -> tuple[tuple[Json, ...], str]:
+def _load_balancers(lab: Lab) -> tuple[tuple[LoadBalancerView, ...], str]:
     if lab.hosts_only:
         return (), "This lab has no control plane."
-    api = ControlPlane(lab)
     try:
-        return tuple(api.load_balancers()), ""
+        with ControlPlane(lab) as api:
+            return tuple(api.load_balancers()), ""
     except BasculeError as error:
         return (), error.sentence
-    finally:
-        api.close()

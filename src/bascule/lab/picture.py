@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from bascule.lab.control_plane import statuses
+from bascule.lab.control_plane import healthy
 from bascule.lab.observe import HostStatus, Status
 from bascule.lab.passage import Passage
 from bascule.lab.topology import VIPS, Role
@@ -65,12 +65,12 @@ def load_balancers(status: Status) -> RenderableType:
         "load balancer", "address", "state", "service", "healthy", title="Load balancers", title_justify="left"
     )
     for balancer in status.load_balancers:
-        health = statuses(balancer)
-        for service in balancer.get("services") or [{}]:
-            found = list(health.get(service.get("name", ""), {}).values())
-            name = f"{service['protocol']} {service['port']} → {service['target-port']}" if service else "none yet"
-            well = f"{found.count('success')} of {len(found)}"
-            table.add_row(balancer["name"], balancer.get("ip", ""), balancer["state"], name, well)
+        if not balancer.services:
+            table.add_row(balancer.name, str(balancer.ip), balancer.state, "none yet", "")
+        for service in balancer.services:
+            ports = f"{service.protocol} {service.port} → {service.target_port}"
+            found = list(healthy(balancer, service.name).values())
+            table.add_row(balancer.name, str(balancer.ip), balancer.state, ports, f"{sum(found)} of {len(found)}")
     return table
 
 

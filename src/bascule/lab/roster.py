@@ -76,10 +76,10 @@ def agent_program(lab: Lab, node: str) -> Program:
         "BASCULE_BPF_DIR": f"{folder}/bpf",
     }
     if host.role is Role.LB_NODE:
-        module, more = "bascule.programs.lb_agent", _lb_settings(lab, host)
+        module, more = "lb_agent", _lb_settings(lab, host)
     else:
-        module, more = "bascule.programs.hypervisor_agent", _hypervisor_settings(lab)
-    return Program(host=node, name="agent", command=_module(module), environment=environment | more)
+        module, more = "hypervisor_agent", _hypervisor_settings(lab)
+    return Program(host=node, name="agent", command=_program(module), environment=environment | more)
 
 
 def orchestrator_program(lab: Lab) -> Program:
@@ -87,7 +87,7 @@ def orchestrator_program(lab: Lab) -> Program:
     return Program(
         host="control",
         name="orchestrator",
-        command=_module("bascule.programs.orchestrator"),
+        command=_program("orchestrator"),
         environment=_database(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}"},
     )
 
@@ -98,7 +98,7 @@ def api_program(lab: Lab) -> Program:
     return Program(
         host=OUTSIDE,
         name="api",
-        command=_module("bascule.programs.api"),
+        command=_program("api"),
         environment=_database(lab) | settings | {"BASCULE_PUBLIC_URL": lab.api_url},
     )
 
@@ -140,3 +140,7 @@ def _hypervisor_settings(lab: Lab) -> dict[str, str]:
 
 def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name)
+
+
+def _program(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", f"from bascule.programs.{name} import main; main()")
