@@ -15,8 +15,9 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 # linux/neighbour.h and linux/rtnetlink.h
+_NUD_STALE = 0x04
 _NUD_FAILED = 0x20
-_NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
+_NUD_VALID = 0x02 | _NUD_STALE | 0x08 | 0x10 | 0x40 | 0x80
 _NTF_USE = 0x01
 _RTN_UNICAST = 1
 
@@ -69,8 +70,11 @@ class NextHops:
         """Make the kernel ask for every neighbour it does not know for certain (ARP); answers come as events."""
         known = {(hop.ifindex, hop.neighbour) for hop in self._found.values() if hop is not None}
         with IPRoute() as netlink:
+            # Asking for a permanent neighbour would make it an ordinary one.
+            sure = _sure(netlink)
             for ifindex, neighbour in known:
-                _use(netlink, ifindex, neighbour)
+                if (ifindex, str(neighbour)) not in sure:
+                    _use(netlink, ifindex, neighbour)
 
 
 def _with_mac(hop: NextHop | None, macs: Mapping[tuple[int, str], bytes | None]) -> NextHop | None:
@@ -121,6 +125,15 @@ def _neighbours(netlink: Any) -> dict[tuple[int, str], bytes | None]:
         elif neighbour["state"] & _NUD_FAILED:
             found[key] = None
     return found
+
+
+def _sure(netlink: Any) -> set[tuple[int, str]]:
+    """Neighbours that are known, or being asked for at this moment."""
+    return {
+        (neighbour["ifindex"], neighbour.get("dst"))
+        for neighbour in netlink.get_neighbours(family=AF_INET)
+        if neighbour["state"] and not neighbour["state"] & (_NUD_STALE | _NUD_FAILED)
+    }
 
 
 def _use(netlink: Any, ifindex: int, neighbour: IPv4Address) -> None:

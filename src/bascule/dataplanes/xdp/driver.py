@@ -105,6 +105,10 @@ class XdpDataPlane:
         with self._lock:
             return observe(loaded, tables, self._addresses if attached else frozenset(), self._services)
 
+    def program(self) -> int:
+        """The file descriptor of the loaded program, to run it on a packet without a network (BPF_PROG_TEST_RUN)."""
+        return self._started()[0].program("balance")
+
     def dirty_slots(self) -> int:
         """Slots of all rings that changed hands and whose old flows may live on; 0 when all is quiet."""
         with self._lock:

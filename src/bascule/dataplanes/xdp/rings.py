@@ -54,7 +54,7 @@ class RingTable:
         del self._known[index]
 
     def assign(self, index: int, owners: array[int], alive: Set[int], sequence: tuple[int, ...]) -> bool:
-        """Give the slots to their owners, keeping the history of flows to `alive` backends; whether anything changed."""
+        """Give the slots to their owners, keeping the history of flows to `alive` ones; whether anything changed."""
         ring = self._known[index]
         before, former_sequence = bytes(ring.image), ring.sequence
         ring.dirty = history.merge(ring.image, owners, alive)
