@@ -24,6 +24,7 @@ def decide(inventory: Inventory) -> Decision[Event]:
     name = inventory.load_balancer.name
     if event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy:
         return Decision(sentence=f"bring {name} to generation {event.generation}", event=event)
+    _require_a_working_node(inventory)
     if not _recorded(inventory):
         return Decision(sentence=f"record that {name} is at generation {event.generation}", event=event)
     return Decision(sentence=f"{name} is as it should be")
@@ -45,6 +46,14 @@ def _placements(inventory: Inventory) -> frozenset[UUID]:
     if not placements & reachable:
         raise Unavailable("None of this load balancer's LB nodes answers: start their agents, or disable the nodes.")
     return placements
+
+
+def _require_a_working_node(inventory: Inventory) -> None:
+    """Every node that answers has its configuration; one of them at least must be able to follow it."""
+    placed = [view for view in inventory.lb_nodes if view.node.id in inventory.placements and view.balancer is not None]
+    if not any(view.balancer.ready and view.balancer.announced for view in placed if view.balancer is not None):
+        names = ", ".join(view.node.name for view in placed)
+        raise Unavailable(f"{names} took the configuration but does not serve it: see the problems in its report.")
 
 
 def _recorded(inventory: Inventory) -> bool:
@@ -76,7 +85,14 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     silent += [
         view.hypervisor.name for view in inventory.hypervisors if view.hypervisor.id in needed and not view.reachable
     ]
-    return f"{', '.join(silent)} did not answer and will follow." if silent else ""
+    broken = [
+        view.node.name
+        for view in inventory.lb_nodes
+        if view.node.id in placements and view.balancer is not None and not view.balancer.ready
+    ]
+    sentences = [f"{', '.join(silent)} did not answer and will follow."] if silent else []
+    sentences += [f"{', '.join(broken)} answers but cannot serve: see its report."] if broken else []
+    return " ".join(sentences)
 
 
 def _prepare(inventory: Inventory) -> Iterator[Forwarding]:

@@ -156,6 +156,27 @@ def test_an_instance_on_a_silent_hypervisor_joins_only_when_it_answers() -> None
     assert len(world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends) == 3
 
 
+def test_a_node_that_cannot_serve_does_not_hold_up_the_others() -> None:
+    """The first run fails with its name, the next one records that the other node serves."""
+    world = World(nodes=(lb_node(1), lb_node(2)))
+    world.agents.node(lb_node(1).id).ready = False
+    assert not run_some(world, CHANCE, 100)
+    converge(world, CHANCE)
+    assert world.recorded == world.generation
+
+
+def test_a_promise_is_not_kept_while_no_node_can_serve() -> None:
+    """Nodes that take a configuration and do not follow it are an error, not a success."""
+    world = World(nodes=(lb_node(1), lb_node(2)))
+    for node in world.nodes:
+        world.agents.node(node.id).ready = False
+    for _ in range(4):  # serve and announce fail on each node
+        run_some(world, CHANCE, 100)
+    assert world.recorded == 0
+    with pytest.raises(Unavailable, match="does not serve it"):
+        world.next_job()
+
+
 def test_without_any_node_the_way_out_is_named() -> None:
     """The error of an empty installation tells what to register."""
     with pytest.raises(Unavailable, match="POST /admin/v1/lb-nodes"):

@@ -128,7 +128,8 @@ class World:
         found = machine.balancers.get(LB_ID) if machine.reachable else None
         report = None
         if found is not None:
-            report = BalancerReport(configuration=found, ready=machine.ready, announced=found.announced)
+            announced = found.announced and machine.ready
+            report = BalancerReport(configuration=found, ready=machine.ready, announced=announced)
         return LBNodeView(node=node, reachable=machine.reachable, balancer=report)
 
     def _hypervisor_view(self, host: Hypervisor) -> HypervisorView:
