@@ -11,14 +11,14 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from bascule.dataplanes.fake import FakeDataPlane
 from tests.unit.agents.builders import VIP, backend, balancer, service
 
 from bascule.agents.fencing import DesiredState
-from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
+from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent, SavedVerdict
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.state_file import StateFile
 from bascule.announcers.fake import FakeAnnouncer
+from bascule.dataplanes.fake import FakeDataPlane
 from bascule.healthchecks.fake import FakeProbe
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.model.configurations import Version
@@ -41,7 +41,7 @@ class Machine:
         agent = LBAgent(
             node="lb1",
             orders=StateFile(self.disk / "load-balancers.json", DESIRED, DesiredState),
-            verdicts=StateFile(self.disk / "verdicts.json", VERDICTS, tuple),
+            verdicts=self.verdicts(),
             health_checks=HealthCheckRunner({HealthCheckMode.TCP: self.probe}, random=Random(1)),
             enforcement=Enforcement(self.data_plane, self.announcer),
             interval=3600,
@@ -52,6 +52,10 @@ class Machine:
             yield agent
         finally:
             await agent.close()
+
+    def verdicts(self) -> StateFile[tuple[SavedVerdict, ...]]:
+        """The file of the verdicts."""
+        return StateFile(self.disk / "verdicts.json", VERDICTS, tuple)
 
     def backends(self) -> set[str]:
         """What the first service sends traffic to."""
@@ -64,10 +68,10 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-async def until_saved(machine: Machine) -> None:
-    """Wait until the verdicts are on disk."""
+async def until_saved(machine: Machine, count: int) -> None:
+    """Wait until so many verdicts are on disk."""
     async with asyncio.timeout(10):
-        while not (machine.disk / "verdicts.json").exists():  # noqa: ASYNC110  a file has no event
+        while len(machine.verdicts().load()[0]) != count:  # noqa: ASYNC110  a file has no event
             await asyncio.sleep(0.005)
 
 
@@ -85,11 +89,21 @@ async def test_a_restart_resumes_from_disk_alone(machine: Machine) -> None:
     """A new process takes over with the last verdicts, before any check has ended."""
     async with machine.agent() as agent:
         await agent.put(balancer(service(backend(1))))
-        await until_saved(machine)
+        await until_saved(machine, 1)
     machine.probe.silent = {backend(1).address}
     async with machine.agent() as agent:
         assert (await agent.put(balancer(service(backend(1))))).announced
         assert machine.backends() == {"10.0.0.1"}
+
+
+async def test_verdicts_on_machines_that_are_gone_are_not_kept(machine: Machine) -> None:
+    """Only what is carried and judged is on disk: an instance that comes back must earn its verdict."""
+    machine.probe.silent = {backend(2).address}
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1), backend(2))))
+        await until_saved(machine, 1)
+        await agent.delete(LB, Version(1, 1))
+        await until_saved(machine, 0)
 
 
 async def test_a_removal_leaves_nothing_behind(machine: Machine) -> None:

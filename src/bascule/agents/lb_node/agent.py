@@ -22,6 +22,7 @@ from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration, Version
 from bascule.model.errors import SystemFailure
+from bascule.model.health_checks import Health
 from bascule.model.reports import BackendHealth, BalancerReport, LBNodeReport
 
 FIRST_VERDICT_LIMIT = 3.0  # seconds a command waits for the checks of new instances
@@ -164,7 +165,8 @@ class LBAgent:
         return serving.desire(self._keeper.state.configurations, health, self._leaving)
 
     def _check_all(self) -> frozenset[TargetKey]:
-        """Returns the targets that are new and UNKNOWN."""
+        """Check what is carried now; returns the targets that are new and UNKNOWN."""
+        self._news.set()
         return self._checks.set_targets(serving.targets(self._keeper.state.configurations))
 
     def _on_verdict(self) -> None:
@@ -172,13 +174,17 @@ class LBAgent:
         self._news.set()
 
     async def _keep_verdicts(self) -> None:
-        """Save the verdicts after each change of health; a full disk is a problem to tell, not a reason to stop."""
+        """Save the verdicts when they may have changed; a full disk is a problem to tell, not a reason to stop."""
+        saved: tuple[SavedVerdict, ...] | None = None
         while True:
             await self._news.wait()
             self._news.clear()
-            saved = tuple(SavedVerdict(key, verdict) for key, verdict in self._checks.verdicts.items())
+            decided = ((key, each) for key, each in self._checks.verdicts.items() if each.health is not Health.UNKNOWN)
+            verdicts = tuple(SavedVerdict(key, verdict) for key, verdict in decided)
+            if verdicts == saved:
+                continue
             try:
-                await asyncio.to_thread(self._verdicts.save, saved)
-                self._disk_problem = None
+                await asyncio.to_thread(self._verdicts.save, verdicts)
+                saved, self._disk_problem = verdicts, None
             except SystemFailure as error:
                 self._disk_problem = error.sentence
