@@ -1,0 +1,191 @@
+"""What every data plane promises, over the fake and over the XDP driver in a network namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
+
+from bascule.dataplanes.fake import FakeDataPlane
+from bascule.dataplanes.interface import DataPlane
+from bascule.dataplanes.xdp.driver import XdpDataPlane
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import DataPlaneReport
+from bascule.model.strategies import Strategy
+from bascule.model.virtual_services import VirtualService
+
+WEB = service(backend(1), backend(2, 3))
+OTHER = service(backend(2), port=81)
+
+
+class Stage(Protocol):
+    """A machine with a data plane, whose process can be started again."""
+
+    def restart(self) -> None:
+        """Let the process die, and start another on the same machine."""
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """Enforce the services, holding the VIP or not."""
+
+    def observe(self) -> DataPlaneReport:
+        """What the data plane reports."""
+
+    def damage(self) -> None:
+        """Change the kernel behind the data plane's back."""
+
+    @property
+    def driver(self) -> DataPlane:
+        """The data plane itself."""
+
+
+class FakeStage:
+    """The fake's kernel is the fake."""
+
+    def __init__(self) -> None:
+        self.driver = FakeDataPlane()
+        self.driver.start()
+
+    def restart(self) -> None:
+        """Nothing but the flag changes."""
+        self.driver.close()
+        self.driver.start()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In this thread."""
+        return self.driver.enforce({VIP} if held else set(), services)
+
+    def observe(self) -> DataPlaneReport:
+        """In this thread."""
+        return self.driver.observe()
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self.driver.addresses.clear()
+
+
+class XdpStage:
+    """A namespace with one interface."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.driver: XdpDataPlane = bench.driver()
+
+    def restart(self) -> None:
+        """A new driver on the same pinned maps."""
+        self.driver.close()
+        self.driver = self._bench.driver()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In the namespace."""
+        return self._bench.inside(lambda: self.driver.enforce({VIP} if held else set(), services))
+
+    def observe(self) -> DataPlaneReport:
+        """In the namespace."""
+        return self._bench.observe(self.driver)
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._bench.ip(f"addr del {VIP}/32 dev lo")
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param(
+            "xdp", marks=[pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
+        ),
+    ]
+)
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    if request.param == "fake":
+        yield FakeStage()
+        return
+    with Bench(tmp_path) as bench:
+        yield XdpStage(bench)
+
+
+def test_what_is_desired_is_there(stage: Stage) -> None:
+    """After `enforce` the report shows the address ready, and every service with its backends and weights."""
+    stage.enforce(WEB, OTHER)
+    report = stage.observe()
+    assert report.ready == {VIP}
+    assert {found.key: {(each.address, each.weight) for each in found.backends} for found in report.services} == {
+        wanted.key: {(each.address, each.weight) for each in wanted.backends} for wanted in (WEB, OTHER)
+    }
+
+
+def test_enforcing_the_same_again_says_nothing(stage: Stage) -> None:
+    """A pass that finds everything as it should be has no sentence to tell."""
+    assert stage.enforce(WEB)
+    assert stage.enforce(WEB) == ()
+
+
+def test_what_is_not_named_is_removed(stage: Stage) -> None:
+    """A service or address that is no longer desired is gone after `enforce`."""
+    stage.enforce(WEB, OTHER)
+    assert stage.enforce(OTHER)
+    assert [found.key for found in stage.observe().services] == [OTHER.key]
+    stage.enforce(held=False)
+    assert stage.observe() == DataPlaneReport(counters=stage.observe().counters)
+
+
+def test_an_address_is_held_without_a_service(stage: Stage) -> None:
+    """An address alone is ready too: its traffic is refused."""
+    stage.enforce()
+    assert stage.observe().ready == {VIP}
+
+
+def test_a_service_without_backends_is_there(stage: Stage) -> None:
+    """It refuses its traffic, which is a state like any other."""
+    stage.enforce(service())
+    (found,) = stage.observe().services
+    assert found.backends == ()
+    assert stage.observe().ready == {VIP}
+
+
+def test_backends_come_and_go(stage: Stage) -> None:
+    """The report follows a change of backends and of weights."""
+    stage.enforce(service(backend(1)))
+    stage.enforce(service(backend(2), backend(3, 0)))
+    (found,) = stage.observe().services
+    assert [(each.address, each.weight) for each in found.backends] == [
+        (backend(2).address, 1),
+        (backend(3).address, 0),
+    ]
+
+
+def test_damage_is_seen_and_repaired(stage: Stage) -> None:
+    """What somebody else changed is reported as it is, then repaired with a sentence."""
+    stage.enforce(WEB)
+    stage.damage()
+    assert stage.observe().ready == frozenset()
+    (sentence,) = stage.enforce(WEB)
+    assert str(VIP) in sentence
+    assert stage.observe().ready == {VIP}
+
+
+def test_a_new_process_takes_over(stage: Stage) -> None:
+    """Services outlive the process; the next one finds them and removes what is not desired any more."""
+    stage.enforce(WEB, OTHER)
+    stage.restart()
+    assert {found.key for found in stage.observe().services} == {WEB.key, OTHER.key}
+    stage.enforce(WEB)
+    assert [found.key for found in stage.observe().services] == [WEB.key]
+
+
+def test_it_must_be_started_first(stage: Stage) -> None:
+    """`enforce` before `start` fails with a sentence."""
+    stage.driver.close()
+    with pytest.raises(SystemFailure, match="start"):
+        stage.enforce(WEB)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_every_strategy_is_accepted(stage: Stage, strategy: Strategy) -> None:
+    """A data plane carries the strategies that it names."""
+    assert strategy in stage.driver.strategies
+    stage.enforce(service(backend(1), backend(2), strategy=strategy))
+    assert stage.observe().ready == {VIP}
