@@ -20,6 +20,7 @@ CLIENT, ROUTER = IPv4Address("198.51.100.2"), IPv4Address("192.0.2.1")
 VIP = IPv4Address("203.0.113.10")
 INSTANCE, NEIGHBOUR = IPv4Address("10.128.0.11"), IPv4Address("10.128.0.12")
 WEB = ForwardingRule(VIP, Protocol.TCP, 80, INSTANCE, 8080)
+WEB_TOO = ForwardingRule(VIP, Protocol.TCP, 8000, INSTANCE, 8080)
 DNS = ForwardingRule(VIP, Protocol.UDP, 53, INSTANCE, 5353)
 TO_WEB, AT_WEB = Ends(CLIENT, 40000, VIP, 80), Ends(CLIENT, 40000, INSTANCE, 8080)
 TO_DNS, AT_DNS = Ends(CLIENT, 40001, VIP, 53), Ends(CLIENT, 40001, INSTANCE, 5353)
@@ -38,7 +39,7 @@ class Programs:
     def __init__(self) -> None:
         settings = layout.settings([IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16")], 1480)
         self._object = bpf.BpfObject(OBJECT, read_only_data=settings)
-        for key, value in layout.rules([WEB, DNS]).items():
+        for key, value in layout.rules([WEB, WEB_TOO, DNS]).items():
             self._object.map("rules").set(key, value)
         self._object.map("instances").set(INSTANCE.packed, layout.number(9))
 

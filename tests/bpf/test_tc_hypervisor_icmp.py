@@ -13,6 +13,7 @@ from tests.bpf.hypervisor_programs import (
     INSTANCE,
     LET_THROUGH,
     NEEDS,
+    NEIGHBOUR,
     ROUTER,
     TO_DNS,
     TO_WEB,
@@ -72,3 +73,11 @@ def test_errors_of_the_instance_about_direct_packets_are_left_alone(programs: Pr
     """Without a flow the error passes as it is; so does a ping."""
     for packet in (icmp_error(INSTANCE, udp(AT_DNS), code=3), ip(INSTANCE, CLIENT, ICMP, b"\0\0\xff\xff\0\0\0\0")):
         assert programs.instance(packet) == (LET_THROUGH, frame(packet), {"passed_other"})
+
+
+def test_errors_of_others_about_translated_packets_are_left_alone(programs: Programs) -> None:
+    """Only the instance itself speaks in the VIP's name."""
+    programs.deliver(udp(TO_DNS))
+    packet = icmp_error(NEIGHBOUR, udp(AT_DNS), code=3)
+
+    assert programs.instance(packet) == (LET_THROUGH, frame(packet), {"passed_other"})

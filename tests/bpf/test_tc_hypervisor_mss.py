@@ -53,18 +53,42 @@ def test_the_mss_is_clamped(programs: Programs, options: bytes) -> None:
         mss(536),
         b"\2\3\5\0",
         b"\2\0\5\0",
+        b"\5\1" + mss(1460) + b"\1\1",
         b"\2\x28\5\xb4",
         b"\0" * 4 + mss(1460),
         b"\1" * 40,
         b"\1\1\1\2",
     ],
-    ids=["none", "equal", "small", "short", "no length", "too long", "after the end", "padding only", "cut off"],
+    ids=[
+        "none",
+        "equal",
+        "small",
+        "short",
+        "no length",
+        "length of one",
+        "too long",
+        "after the end",
+        "padding only",
+        "cut off",
+    ],
 )
 def test_other_options_are_left_alone(programs: Programs, options: bytes) -> None:
     """A small enough MSS stays, and so does anything that is malformed."""
     programs.deliver(tcp(TO_WEB, SYN))
 
-    assert programs.reply(tcp_with_options(options)).payload[20:] == options
+    _, left, moved = programs.instance(tcp_with_options(options))
+
+    assert read(left[len(ETHERNET) :]).payload[20:] == options
+    assert moved == {"replied"}
+
+
+def test_the_payload_is_never_taken_for_an_option(programs: Programs) -> None:
+    """An option that claims to reach beyond the header is left alone, and so is what follows the header."""
+    programs.deliver(tcp(TO_WEB, SYN))
+
+    packet = tcp(AT_WEB.reversed(), SYN_ACK, options=b"\1\1" + mss(1460)[:2], payload=mss(1460)[2:])
+
+    assert programs.reply(packet).payload[20:] == b"\1\1" + mss(1460)
 
 
 def test_the_mss_of_direct_connections_is_left_alone(programs: Programs) -> None:

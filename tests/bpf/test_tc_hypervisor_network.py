@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
-from tests.bpf.hypervisor_packets import Ends, icmp_error, tunnelled, udp
+from tests.bpf.hypervisor_packets import ETHERNET, Ends, icmp_error, tcp, tunnelled, udp
 
 from bascule.model.strategies import Protocol
 
@@ -173,6 +173,20 @@ def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
 
     until("the packet to be dropped", lambda: network.counters(driver)["dropped_no_rule"] == 1)
     assert network.counters(driver)["decapsulated"] == 1
+
+
+def test_tunnels_in_a_vlan_are_left_alone(network: Network) -> None:
+    """A tagged packet belongs to the VLAN's own interface; whoever wants its tunnels names that one as uplink."""
+    driver = network.driver(WEB)
+    before = network.counters(driver)
+    tag = bytes.fromhex("81000005")
+    tagged = b"\xff" * 6 + ETHERNET[6:12] + tag + ETHERNET[12:] + tunnelled(FIRST, tcp(Ends(CLIENT, 40000, VIP, 80)))
+    with network.inside("client", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as wire:
+        network.inside("client", lambda: wire.bind(("eth0", 0)))
+        wire.send(tagged)
+
+    until("the packet to arrive", lambda: network.counters(driver)["passed_other"] > before["passed_other"])
+    assert network.counters(driver)["decapsulated"] == 0
 
 
 def test_connections_live_through_a_takeover(network: Network) -> None:

@@ -86,6 +86,17 @@ def test_replies_leave_as_the_vip(programs: Programs) -> None:
     assert programs.reply(unsummed) == read(udp(TO_DNS.reversed(), with_checksum=False))
 
 
+def test_the_service_used_last_answers(programs: Programs) -> None:
+    """Two services with one target: a client that uses the second from the same port hears from the second."""
+    second = Ends(CLIENT, TO_WEB.source_port, VIP, 8000)
+    programs.deliver(tcp(TO_WEB, SYN))
+
+    programs.deliver(tcp(second, SYN))
+
+    assert programs.reply(tcp(AT_WEB.reversed(), SYN_ACK)).ends == second.reversed()
+    assert programs.flows() == 1
+
+
 def test_other_packets_of_the_instance_are_left_alone(programs: Programs) -> None:
     """Without a flow, with another client port or another protocol, nothing is translated."""
     programs.deliver(tcp(TO_WEB, SYN))
@@ -130,6 +141,15 @@ def test_a_direct_packet_amid_a_connection_changes_nothing(programs: Programs) -
     programs.uplink(tcp(AT_WEB, SYN_ACK))
 
     assert programs.reply(tcp(AT_WEB.reversed())).source == VIP
+
+
+def test_a_later_fragment_makes_nothing_forgotten(programs: Programs) -> None:
+    """What stands where ports would is payload, even when it looks like the ports of a flow."""
+    programs.deliver(udp(TO_DNS))
+
+    programs.uplink(ip(CLIENT, INSTANCE, UDP, udp(AT_DNS)[20:], fragment=0x0001))
+
+    assert programs.flows() == 1
 
 
 def test_an_instance_that_connects_from_its_service_port_is_left_alone(programs: Programs) -> None:

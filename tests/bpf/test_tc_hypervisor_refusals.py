@@ -54,6 +54,7 @@ def programs() -> Iterator[Programs]:
         icmp_error(ROUTER, tcp(Ends(VIP, 81, CLIENT, 40000))),
         icmp_error(ROUTER, ip(VIP, CLIENT, 47, b"generic")),
         ip(ROUTER, VIP, ICMP, b"\3\4\xfc\xfb\0\0\0\0"),
+        ip(ROUTER, NEIGHBOUR, ICMP, icmp_error(ROUTER, tcp(TO_WEB.reversed()))[20:]),
     ],
     ids=[
         "port",
@@ -64,6 +65,7 @@ def programs() -> Iterator[Programs]:
         "error about no service",
         "error about gre",
         "error without quote",
+        "error to another",
     ],
 )
 def test_what_no_rule_covers_is_dropped(programs: Programs, inner: bytes) -> None:
@@ -82,10 +84,11 @@ def test_what_no_rule_covers_is_dropped(programs: Programs, inner: bytes) -> Non
         bytes(20),
         b"\x44" + bytes(30),
         b"\x60" + bytes(60),
+        b"\x65" + tcp(TO_WEB)[1:],
         ip(CLIENT, VIP, TCP, b"\0\x50"),
         tcp(TO_WEB)[:30],
     ],
-    ids=["empty", "one byte", "version 0", "short header", "IPv6", "no ports", "no TCP checksum"],
+    ids=["empty", "one byte", "version 0", "short header", "IPv6", "version 6", "no ports", "no TCP checksum"],
 )
 def test_malformed_inner_packets_are_dropped(programs: Programs, inner: bytes) -> None:
     """A tunnel that holds no whole packet is dropped and counted, never read past its end."""
