@@ -96,17 +96,17 @@ struct {
 } attachments SEC(".maps");
 
 enum counter {
-	DECAPSULATED,
-	TRANSLATED,
-	REPLIED,
-	ICMP_TRANSLATED,
-	MSS_CLAMPED,
-	DIRECT_FLOW_FORGOTTEN,
-	DROPPED_NO_RULE,
-	DROPPED_MALFORMED,
-	DROPPED_FRAGMENT,
-	PASSED_FOREIGN_TUNNEL,
-	PASSED_OTHER,
+	DECAPSULATED,           // the tunnel's header was taken off
+	TRANSLATED,             // VIP:port became instance:target port
+	REPLIED,                // instance:target port became VIP:port again
+	ICMP_TRANSLATED,        // an ICMP error about a translated packet, in either direction
+	MSS_CLAMPED,            // a SYN+ACK offered more than fits the tunnel
+	DIRECT_FLOW_FORGOTTEN,  // a direct connection began on the ports of an old flow
+	DROPPED_NO_RULE,        // decapsulated, but for no service: forwarding it would make it circle
+	DROPPED_MALFORMED,      // a header is cut off, or says what cannot be
+	DROPPED_FRAGMENT,       // of a tunnelled packet: only a first fragment has ports
+	PASSED_FOREIGN_TUNNEL,  // to the kernel: a tunnel from elsewhere than the LB nodes
+	PASSED_OTHER,           // to the kernel: none of our business
 	COUNTERS,
 };
 

@@ -102,9 +102,15 @@ def describe(kind: type[Settings]) -> str:
     """The settings of a process with their defaults, one a line, for `--help`."""
     lines = []
     for name, field in kind.model_fields.items():
-        default = "required" if field.is_required() else f"default: {field.get_default()}"
+        default = "required" if field.is_required() else f"default: {_written(field.get_default())}"
         lines.append(f"  BASCULE_{name.upper()}  ({default})")
     return "Settings, read from the environment:\n" + "\n".join(lines)
+
+
+def _written(default: object) -> str:
+    """A default as one would write it in the environment."""
+    words = default if isinstance(default, tuple) else (default,)
+    return " ".join(str(word) for word in words) or "empty"
 
 
 def load(kind: type[S]) -> S:
