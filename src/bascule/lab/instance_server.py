@@ -16,6 +16,8 @@ import asyncio
 import hashlib
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from itertools import repeat
 from typing import cast
@@ -114,13 +116,23 @@ async def _digest(reader: asyncio.StreamReader, length: int) -> dict[str, object
     return {"bytes": length - left, "sha256": digest.hexdigest()}
 
 
-async def serve(name: str, address: str, port: int) -> None:
-    """Serve until killed."""
+@asynccontextmanager
+async def listening(name: str, address: str, port: int) -> AsyncIterator[asyncio.Server]:
+    """An instance that listens while the body runs."""
     instance = Instance(name, address)
     loop = asyncio.get_running_loop()
-    await loop.create_datagram_endpoint(lambda: DatagramServer(instance), local_addr=(address, port))
-    server = await asyncio.start_server(instance.serve_connection, address, port, backlog=1024)
-    await server.serve_forever()
+    endpoint, _ = await loop.create_datagram_endpoint(lambda: DatagramServer(instance), local_addr=(address, port))
+    try:
+        async with await asyncio.start_server(instance.serve_connection, address, port, backlog=1024) as server:
+            yield server
+    finally:
+        endpoint.close()
+
+
+async def serve(name: str, address: str, port: int) -> None:
+    """Serve until killed."""
+    async with listening(name, address, port) as server:
+        await server.serve_forever()
 
 
 if __name__ == "__main__":

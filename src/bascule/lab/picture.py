@@ -76,8 +76,8 @@ def load_balancers(status: Status) -> RenderableType:
 
 def answers(tallies: Iterable[Tally]) -> Table:
     """Who answered how often, and whom each instance saw."""
-    heads = ("target", "by", "answers", "share", "clients seen", "median / p99")
-    table = Table(*(Column(head, no_wrap=True) for head in heads), box=SIMPLE_HEAD)
+    heads = ("target", "by", "count", "share", "clients seen", "median / p99")
+    table = Table(*(Column(head, no_wrap=head != "clients seen") for head in heads), box=SIMPLE_HEAD)
     for tally in tallies:
         total = len(tally.answers) or 1
         median, slowest = tally.latency_ms()
@@ -90,7 +90,7 @@ def answers(tallies: Iterable[Tally]) -> Table:
             table.add_row(target, name, str(count), f"{count / total:.1%}", saw, timing)
             target = timing = ""
         for error, count in tally.failures.items():
-            table.add_row(target, Text(error, style=_DOWN), str(count), f"{count / total:.1%}", "", "")
+            table.add_row(target, "nobody", str(count), f"{count / total:.1%}", Text(error, style=_DOWN), "")
         table.add_section()
     return table
 

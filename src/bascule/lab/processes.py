@@ -92,6 +92,7 @@ def kill(process: Process) -> None:
         if _start_time(process.pid) == process.started:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
+            # A pidfd becomes readable when its process ends: pidfd_open(2).
             if not select.select([handle], [], [], 10.0)[0]:
                 raise SystemFailure(
                     f"Process {process.pid} did not end within 10 s of being killed: look at its state."

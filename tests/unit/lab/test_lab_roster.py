@@ -1,0 +1,52 @@
+"""Which programs run where."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.lab.roster import OUTSIDE, agent_program, api_program, orchestrator_program, roster
+from bascule.lab.state import Lab, new_lab
+from bascule.lab.topology import Role, Shape
+from bascule.programs.settings import ApiSettings, HypervisorAgentSettings, LBAgentSettings, load
+
+
+@pytest.fixture
+def facts() -> Lab:
+    """A lab that is never built."""
+    return new_lab("paper", Shape(), hosts_only=False)
+
+
+def test_every_host_that_works_has_its_program(facts: Lab) -> None:
+    """Nodes run agents, instances servers, the router BIRD, control the orchestrator; only the API is outside."""
+    programs = {(program.host, program.name) for program in roster(facts)}
+    working = {host.name for host in facts.topology.hosts if host.role is not Role.CLIENT}
+    assert {host for host, _ in programs} == working | {OUTSIDE}
+    assert {("lb1", "agent"), ("hv2", "agent"), ("vm4", "server"), ("router", "bird"), (OUTSIDE, "api")} <= programs
+
+
+def test_titles_are_unique(facts: Lab) -> None:
+    """No two programs write to one log."""
+    titles = [program.title for program in roster(facts)]
+    assert len(set(titles)) == len(titles)
+
+
+def test_hosts_only_leaves_out_our_own_programs() -> None:
+    """Without a control plane only BIRD and the instances run."""
+    programs = roster(new_lab("paper", Shape(), hosts_only=True))
+    assert {program.name for program in programs} == {"bird", "server"}
+
+
+def test_settings_are_those_the_programs_read(facts: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every environment is accepted by the program it is for, and says what the topology says."""
+    for program in (agent_program(facts, "hv1"), agent_program(facts, "lb2"), api_program(facts)):
+        for name, value in program.environment.items():
+            monkeypatch.setenv(name, value)
+    lb_node = load(LBAgentSettings)
+    assert lb_node.agent_listen == "10.0.2.2:7701"
+    assert lb_node.bgp_neighbors == ("10.0.2.1/65000",)
+    hypervisor = load(HypervisorAgentSettings)
+    assert hypervisor.tunnel_mtu == facts.shape.underlay_mtu - 20
+    assert hypervisor.tunnel_sources == (lb_node.tunnel_source,)
+    api = load(ApiSettings)
+    assert api.database_url == orchestrator_program(facts).environment["BASCULE_DATABASE_URL"]
+    assert api.api_listen.endswith(f":{facts.api_port}")

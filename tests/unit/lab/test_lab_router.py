@@ -1,0 +1,65 @@
+"""The router's configuration and what is read back from it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bascule.lab.passage import Passage, parse
+from bascule.lab.passage import render as render_counters
+from bascule.lab.router import Session, parse_sessions, render
+from bascule.lab.topology import Shape, data_centre
+from bascule.system.commands import run
+
+_PROTOCOLS = """BIRD 2.0.12 ready.
+Name       Proto      Table      State  Since         Info
+device1    Device     ---        up     21:16:40.001
+kernel1    Kernel     master4    up     21:16:40.001
+bfd1       BFD        ---        up     21:16:40.001
+lb1        BGP        ---        up     21:16:44.120  Established
+lb2        BGP        ---        start  21:16:40.001  Active        Socket: Connection refused
+"""
+
+
+def test_sessions_are_read() -> None:
+    """Of all protocols the BGP sessions are read, with BIRD's word for their state."""
+    first, second = parse_sessions(_PROTOCOLS)
+    assert first == Session(node="lb1", state="Established")
+    assert first.up
+    assert (second.node, second.up) == ("lb2", False)
+
+
+@pytest.mark.skipif(not shutil.which("bird"), reason="BIRD is not installed")
+def test_bird_accepts_the_configuration(tmp_path: Path) -> None:
+    """BIRD itself finds no fault with the configuration."""
+    file = tmp_path / "bird.conf"
+    file.write_text(render(data_centre(Shape(lb_nodes=3))))
+    run(["bird", "-p", "-c", str(file)])
+
+
+def test_counters_are_read() -> None:
+    """The counters of nft's JSON become a passage, whose differences are what passed in between."""
+    names = Passage.__slots__
+    counters = ", ".join(
+        f'{{"counter": {{"name": "{name}", "packets": {number}, "bytes": {number * 10}}}}}'
+        for number, name in enumerate(names)
+    )
+    passed = parse(f'{{"nftables": [{{"metainfo": {{}}}}, {counters}]}}')
+    assert passed.tunnelled_from_lb_nodes == (1, 10)
+    assert passed.since(passed) == Passage()
+
+
+def test_direct_means_some_reply_and_none_through_an_lb_node() -> None:
+    """Silence is no proof of direct replies, and one reply through an LB node disproves them."""
+    assert not Passage().direct
+    assert Passage(replies_from_hypervisors=(5, 500)).direct
+    assert not Passage(replies_from_hypervisors=(5, 500), replies_from_lb_nodes=(1, 100)).direct
+
+
+def test_counters_name_every_interface() -> None:
+    """Every LB node and hypervisor is counted, at the interface named after it."""
+    text = render_counters(["lb1", "lb2"], ["hv1"])
+    assert "iifname { lb1, lb2 }" in text
+    assert "iifname { hv1 }" in text

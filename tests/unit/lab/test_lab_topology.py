@@ -1,0 +1,60 @@
+"""The data centre as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.lab.topology import VIPS, Role, Shape, data_centre
+
+SHAPES = [Shape(), Shape(lb_nodes=3, hypervisors=4, instances_per_hypervisor=1), Shape(underlay_mtu=1500)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_host_is_plugged_in_once(shape: Shape) -> None:
+    """Every host but the router has one uplink, into a host that exists."""
+    topology = data_centre(shape)
+    names = {host.name for host in topology.hosts}
+    assert {link.lower.host for link in topology.links} == names - {"router"}
+    assert len(topology.links) == len(names) - 1
+    assert {link.upper.host for link in topology.links} <= names
+    assert all(topology.host(link.lower.host).uplink == link.upper.host for link in topology.links)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_addresses_are_unique(shape: Shape) -> None:
+    """No two hosts share an address, and none lies among the VIPs."""
+    addresses = [host.address for host in data_centre(shape).hosts]
+    assert len(set(addresses)) == len(addresses)
+    assert not any(address in VIPS for address in addresses)
+
+
+def test_interface_names_are_unique_within_a_host() -> None:
+    """No host has two interfaces of one name, and names fit the kernel's 15 letters."""
+    ends = [end for link in data_centre(Shape()).links for end in (link.lower, link.upper)]
+    names = [(end.host, end.interface) for end in ends]
+    assert len(set(names)) == len(names)
+    assert all(len(end.interface) <= 15 for end in ends)
+
+
+def test_router_and_hypervisors_know_every_instance() -> None:
+    """The router routes each instance to its hypervisor, which routes it to the instance's own link."""
+    topology = data_centre(Shape())
+    routes = {route.destination.network_address: route for route in topology.host("router").routes}
+    for instance in topology.of_role(Role.INSTANCE):
+        hypervisor = topology.host(instance.uplink)
+        assert routes[instance.address].gateway == hypervisor.address
+        assert instance.name in {route.interface for route in hypervisor.routes}
+
+
+def test_only_the_underlay_is_wider() -> None:
+    """Links that carry tunnels have the underlay's MTU, client and instances the usual 1500."""
+    mtus = {link.lower.host: link.mtu for link in data_centre(Shape(underlay_mtu=1600)).links}
+    assert {mtus[name] for name in ("lb1", "lb2", "hv1", "hv2")} == {1600}
+    assert {mtus[name] for name in ("client", "vm1", "vm4")} == {1500}
+
+
+def test_the_client_has_many_addresses() -> None:
+    """The client speaks from as many addresses as asked for, starting with its host address."""
+    topology = data_centre(Shape(client_addresses=5))
+    assert len(set(topology.client_addresses)) == 5
+    assert topology.client_addresses[0] == topology.host("client").address
