@@ -70,7 +70,7 @@ class Bench:
             for namespace in (self.namespace, self._router):
                 run(["ip", "netns", "add", namespace])
                 # Neighbour discovery would move the counters of the tests.
-                call_in(namespace, _disable_ipv6)
+                call_in(namespace, disable_ipv6)
                 self.ip("link set lo up", namespace)
             self.ip(f"link add eth0 type veth peer name eth0 netns {self._router}")
             self.ip(f"link set eth0 address {ROUTER_MAC} up", self._router)
@@ -134,7 +134,8 @@ class Bench:
             run(["umount", str(self.bpf_dir)])
 
 
-def _disable_ipv6() -> None:
+def disable_ipv6() -> None:
+    """In the calling thread's namespace: neighbour discovery would move counters."""
     for which in ("all", "default"):
         Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.bpf import hypervisor_packets as packets
@@ -27,6 +28,7 @@ from tests.bpf.balancer_bench import (
 from tests.bpf.hypervisor_packets import ACK, SYN, Ends, frame
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
+from bascule.dataplanes.xdp.tables import IdleTimes
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 
@@ -263,3 +265,46 @@ def test_traffic_is_counted_by_service_and_backend(bench: Bench, driver: XdpData
     bench.enforce(driver, service(backend(1), port=91))
     (found,) = bench.observe(driver).services
     assert found.traffic.packets == found.backends[0].traffic.packets == 0
+
+
+def test_flows_stay_over_many_changes(bench: Bench, driver: XdpDataPlane) -> None:
+    """Backends drain, come back and change weights, again and again: each flow stays with the backend it began at."""
+    flows: dict[int, IPv4Address] = {}
+    random = Random(1)
+    for number in range(8):
+        weights = [random.choice((0, 1, 1, 5)) for _ in range(3)]
+        backends = (backend(last, weight) for last, weight in enumerate([1, *weights], start=1))
+        bench.enforce(driver, service(*backends, port=92))
+        for port in range(1000 + 20 * number, 1020 + 20 * number):
+            flows[port] = chosen(bench, driver, packets.tcp(to_vip(92, port), SYN))
+        # Some flows are silent through several changes: nobody has remembered them since.
+        for port in random.sample(sorted(flows), len(flows) // 2):
+            assert chosen(bench, driver, packets.tcp(to_vip(92, port), ACK)) == flows[port]
+    assert {port: chosen(bench, driver, packets.tcp(to_vip(92, port), ACK)) for port in flows} == flows
+    assert len(set(flows.values())) == 4
+
+
+def test_datagram_flows_stay_until_their_time_is_up(bench: Bench, driver: XdpDataPlane) -> None:
+    """UDP has no SYN: while flows may live unseen, all go to the old owner; after that, unknown ones are new."""
+    dns = service(backend(1), backend(2, 0), port=54, protocol=Protocol.UDP)
+    moved = service(backend(1, 0), backend(2), port=54, protocol=Protocol.UDP)
+    bench.enforce(driver, dns)
+    bench.enforce(driver, moved)
+    known, unknown = range(1000, 1010), range(2000, 2010)
+    assert {chosen(bench, driver, packets.udp(to_vip(54, port))) for port in known} == {backend(1).address}
+    driver.close()
+    impatient = bench.driver(idle=IdleTimes(udp=0.0))
+    bench.enforce(impatient, moved)
+    assert {chosen(bench, impatient, packets.udp(to_vip(54, port))) for port in unknown} == {backend(2).address}
+    impatient.close()
+
+
+def test_slots_become_clean_once_their_flows_are_silent(bench: Bench, driver: XdpDataPlane) -> None:
+    """A pass after the idle time ends the history of a change, and with it the cost of looking flows up."""
+    driver.close()
+    impatient = bench.driver(idle=IdleTimes(tcp=0.0))
+    bench.enforce(impatient, service(backend(1), port=93))
+    bench.enforce(impatient, service(backend(1, 0), backend(2), port=93))
+    assert impatient.dirty_slots() == 0
+    assert chosen(bench, impatient, packets.tcp(to_vip(93), ACK)) == backend(2).address
+    impatient.close()

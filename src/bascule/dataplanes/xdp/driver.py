@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Set
 from ipaddress import IPv4Address, IPv4Network
+from mmap import mmap
 from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -113,6 +114,15 @@ class XdpDataPlane:
         """Slots of all rings that changed hands and whose old flows may live on; 0 when all is quiet."""
         with self._lock:
             return self._started()[1].dirty_slots()
+
+    def unresolved(self) -> frozenset[IPv4Address]:
+        """Backends whose next hop's MAC address is unknown: their packets are dropped until it answers."""
+        with self._lock:
+            return frozenset(self._started()[1].backends.unresolved())
+
+    def memory(self, name: str) -> mmap:
+        """A map of the program as memory, for tests that play the foreign hand."""
+        return self._started()[0].map(name).memory()
 
     def close(self) -> None:
         """Let go of handles; the kernel forwards on, to the MAC addresses it has."""

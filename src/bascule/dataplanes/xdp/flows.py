@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from ctypes import addressof, c_char
 from mmap import mmap
 
@@ -13,11 +13,16 @@ from bascule.dataplanes.xdp.library import library
 from bascule.model.errors import SystemFailure
 
 
-class FlowTable:
-    """`memory` is the map; `words` is how many flows it can remember."""
+def now() -> int:
+    """The program's clock in ticks, of which it keeps 16 bits."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> FLOW_TICK_LOG2_NS & 0xFFFF
 
-    def __init__(self, memory: mmap, words: int) -> None:
-        self._memory, self._words = memory, words
+
+class FlowTable:
+    """`memory` is the map; `words` is how many flows it can remember; `clock` gives ticks."""
+
+    def __init__(self, memory: mmap, words: int, clock: Callable[[], int] = now) -> None:
+        self._memory, self._words, self._clock = memory, words, clock
 
     def purge(self, backends: Set[int]) -> int:
         """Forget the flows of these backends; returns how many there were."""
@@ -26,9 +31,10 @@ class FlowTable:
     def clean(self, rings: mmap, offset: int, mine: Set[int], idle: float) -> int:
         """Clean the ring at `offset` bytes into `rings`; a flow not seen for `idle` seconds counts as ended."""
         ticks = min(int(idle * 1e9) >> FLOW_TICK_LOG2_NS, 0x7FFF)
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> FLOW_TICK_LOG2_NS & 0xFFFF
         table = _pointer(self._memory), self._words
-        dirty = int(library().bascule_clean(_pointer(rings) + offset, *table, history.flags(mine), now, ticks))
+        dirty = int(
+            library().bascule_clean(_pointer(rings) + offset, *table, history.flags(mine), self._clock(), ticks)
+        )
         if dirty < 0:
             raise SystemFailure("No memory is left to clean a ring: give the machine more.")
         return dirty

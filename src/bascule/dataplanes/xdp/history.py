@@ -49,6 +49,12 @@ def merge_slot(slot: int, wanted: int, alive: Set[int]) -> int:
     return DIRTY | (old(slot) if old(slot) in alive else wanted) << 16 | wanted
 
 
+def clean_slot(slot: int, remembered: Set[int]) -> int:
+    """The slot once those of its flows that were seen lately are known to be at the `remembered` backends (rule 4)."""
+    is_held = bool(remembered - {current(slot)})
+    return slot if is_held or not slot & DIRTY else clean(current(slot))
+
+
 def flags(backends: Set[int]) -> bytes:
     """One byte for every possible backend index: 1 for those of the set, as the C functions want it."""
     marks = bytearray(ANY_BACKEND)

@@ -1,0 +1,220 @@
+"""A client, an LB node and two backends around a router, each in a network namespace, with real packets.
+
+client 198.51.100.2 ---- router ---- 10.0.0.1 LB node
+                           | | ---- 10.128.0.1 and 10.128.0.2, the backends
+
+The backends take their packets out of the tunnel themselves: a raw socket reads them, a TUN device injects them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import socketserver
+import struct
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, VIP, disable_ipv6
+
+from bascule.dataplanes.xdp.driver import XdpDataPlane
+from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.virtual_services import VirtualService
+from bascule.system.bpffs import is_bpffs
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
+
+TIMEOUT = 5.0  # seconds; what fails, fails by then
+LB, BACKENDS = IPv4Address("10.0.0.1"), (IPv4Address("10.128.0.1"), IPv4Address("10.128.0.2"))
+HOSTS = {"client": CLIENT, "lb": LB, "backend1": BACKENDS[0], "backend2": BACKENDS[1]}
+_TUNSETIFF = 0x400454CA
+_IFF_TUN_NO_PI = 0x1001
+
+T = TypeVar("T")
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    """Answers every line with the backend's name."""
+
+    def handle(self) -> None:
+        for _ in self.rfile:
+            self.wfile.write(f"{self.server.backend}\n".encode())  # type: ignore[attr-defined]
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+
+class Backend:
+    """Made inside its namespace: decapsulates, and serves TCP on the VIP's port 80."""
+
+    def __init__(self, name: str) -> None:
+        self._tunnel = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP)
+        self._inner = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(self._inner, _TUNSETIFF, struct.pack("16sH", b"inner", _IFF_TUN_NO_PI))
+        self._server = _Server((str(VIP), 80), _Handler)
+        self._server.backend = name  # type: ignore[attr-defined]
+        self._stop, self._stopper = os.pipe()
+        self._threads = [
+            threading.Thread(target=self._decapsulate, daemon=True),
+            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Once the interface `inner` is up."""
+        for thread in self._threads:
+            thread.start()
+
+    def _decapsulate(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._tunnel.fileno(), self._stop], [], [])
+            if self._stop in ready:
+                return
+            os.write(self._inner, self._tunnel.recv(65535)[20:])
+
+    def close(self) -> None:
+        """Stop the threads and close everything."""
+        os.write(self._stopper, b"x")
+        self._server.shutdown()
+        for thread in self._threads:
+            thread.join()
+        self._server.server_close()
+        self._tunnel.close()
+        for handle in (self._inner, self._stop, self._stopper):
+            os.close(handle)
+
+
+class Network:
+    """Build with `with`: everything goes away at the end, whatever happened."""
+
+    def __init__(self, directory: Path) -> None:
+        self._name = f"t{uuid.uuid4().hex[:8]}"
+        self.bpf_dir = directory / "bpf"
+        self._drivers: list[XdpDataPlane] = []
+        self._backends: list[Backend] = []
+
+    def namespace(self, host: str) -> str:
+        """The namespace of client, router, lb, backend1 or backend2."""
+        return f"{self._name}-{host}"
+
+    def inside(self, host: str, function: Callable[[], T]) -> T:
+        """Call a function inside a host's namespace."""
+        return call_in(self.namespace(host), function)
+
+    def ip(self, host: str, words: str) -> str:
+        """`ip ...` inside a host's namespace."""
+        return run(["ip", "-n", self.namespace(host), *words.split()])
+
+    def __enter__(self) -> Network:
+        try:
+            for host in ("router", *HOSTS):
+                run(["ip", "netns", "add", self.namespace(host)])
+                self.inside(host, _prepare)
+                self.ip(host, "link set lo up")
+            for number, (host, address) in enumerate(HOSTS.items()):
+                self._plug(number, host, address)
+            self.ip("router", f"route add {VIP} via {LB} dev to-lb onlink")
+            for host in ("backend1", "backend2"):
+                self._serve(host)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _plug(self, number: int, host: str, address: IPv4Address) -> None:
+        self.ip(host, f"link add eth0 type veth peer name to-{host} netns {self.namespace('router')}")
+        self.ip(host, f"addr add {address}/32 dev eth0")
+        self.ip("router", f"addr add 169.254.{number}.1/32 dev to-{host}")
+        # Without these two, XDP on veth sees unfinished checksums, and cannot send back where it received.
+        self._ethtool(host, "eth0", "tx", "off")
+        self._ethtool("router", f"to-{host}", "gro", "on")
+        self.ip(host, "link set eth0 up")
+        self.ip("router", f"link set to-{host} up")
+        self.ip("router", f"route add {address} dev to-{host}")
+        self.ip(host, f"route add default via 169.254.{number}.1 dev eth0 onlink")
+
+    def _ethtool(self, host: str, interface: str, feature: str, value: str) -> None:
+        run(["ip", "netns", "exec", self.namespace(host), "ethtool", "-K", interface, feature, value])
+
+    def _serve(self, host: str) -> None:
+        self.ip(host, f"addr add {VIP}/32 dev lo")
+        backend = self.inside(host, lambda: Backend(host))
+        self._backends.append(backend)
+        self.ip(host, "link set inner up")
+        backend.start()
+
+    def driver(self) -> XdpDataPlane:
+        """A driver that has started, as in a new process."""
+        driver = XdpDataPlane(
+            interfaces=("eth0",),
+            tunnel_source=TUNNEL_SOURCE,
+            max_services=4,
+            bpf_dir=self.bpf_dir,
+            flow_buckets=1024,
+            idle=IdleTimes(),
+        )
+        self._drivers.append(driver)
+        self.inside("lb", driver.start)
+        return driver
+
+    def enforce(self, driver: XdpDataPlane, *services: VirtualService) -> tuple[str, ...]:
+        """Enforce on the LB node, holding the VIP."""
+        return self.inside("lb", lambda: driver.enforce({VIP}, services))
+
+    def connect(self, port: int = 80) -> socket.socket:
+        """A TCP connection of the client to the VIP."""
+        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        opened.settimeout(TIMEOUT)
+        try:
+            opened.connect((str(VIP), port))
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def udp(self) -> socket.socket:
+        """A UDP socket of the client, connected to the VIP so that it hears of refusals."""
+        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        opened.settimeout(TIMEOUT)
+        opened.connect((str(VIP), 53))
+        return opened
+
+    def __exit__(self, *_: object) -> None:
+        for backend in self._backends:
+            backend.close()
+        for driver in self._drivers:
+            driver.close()
+        for host in ("router", *HOSTS):
+            subprocess.run(["ip", "netns", "del", self.namespace(host)], capture_output=True, check=False)
+        if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
+            run(["umount", str(self.bpf_dir)])
+
+
+def ask(connection: socket.socket) -> str:
+    """Who is at the other end."""
+    connection.sendall(b"who\n")
+    return connection.recv(100).decode().strip()
+
+
+def until(what: str, condition: Callable[[], bool]) -> None:
+    """Wait for the condition; fail with `what` was expected."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {TIMEOUT:g} s for {what}"
+        time.sleep(0.01)
+
+
+def _prepare() -> None:
+    disable_ipv6()
+    for key, value in (("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0"), ("ip_forward", "1")):
+        Path("/proc/sys/net/ipv4", key).write_text(value)
