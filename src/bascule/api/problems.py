@@ -99,7 +99,9 @@ def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
 
 def _path(location: Sequence[str | int]) -> str:
     # The first part says body, path or query; "[key]" is pydantic's way to say that a key is wrong, not its value.
-    return ".".join(str(part) for part in location[1:] if part != "[key]")
+    path = ".".join(str(part) for part in location[1:] if part != "[key]")
+    # Path parameters are the one place where a name cannot be in kebab-case.
+    return path.replace("_", "-") if location[0] == "path" else path
 
 
 def _sentence(message: str) -> str:

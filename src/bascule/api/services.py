@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from enum import StrEnum
-from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import Path
 from sqlalchemy import Connection
 
 from bascule.api.context import Ctx, PublicRouter
@@ -24,7 +22,6 @@ from bascule.wire.public_v2_views import HealthCheckView, OperationView, Referen
 
 SERVICES_MAX = 50
 router = PublicRouter(prefix="/v2/load-balancer/{id}/service", tags=["load-balancer"])
-_ServiceId = Annotated[UUID, Path(alias="service-id")]
 
 
 class ResettableField(StrEnum):
@@ -49,8 +46,8 @@ def add_service_to_load_balancer(context: Ctx, id: UUID, body: ServiceCreate) ->
     return operation_view(operation)
 
 
-@router.get("/{service-id}")
-def get_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId) -> ServiceView:  # noqa: A002
+@router.get("/{service_id}")
+def get_load_balancer_service(context: Ctx, id: UUID, service_id: UUID) -> ServiceView:  # noqa: A002
     """One service with its instances' health."""
     with context.database.read() as connection:
         service = services.get(connection, id, service_id)
@@ -59,11 +56,11 @@ def get_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId) ->
     return view(service, pool, health_statuses.combine(statuses, context.clock.now()))
 
 
-@router.put("/{service-id}")
+@router.put("/{service_id}")
 def update_load_balancer_service(
     context: Ctx,
     id: UUID,  # noqa: A002
-    service_id: _ServiceId,
+    service_id: UUID,
     body: ServiceUpdate,
 ) -> OperationView:
     """Change anything but the instance pool."""
@@ -80,8 +77,8 @@ def update_load_balancer_service(
     return operation_view(operation)
 
 
-@router.delete("/{service-id}")
-def delete_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId) -> OperationView:  # noqa: A002
+@router.delete("/{service_id}")
+def delete_load_balancer_service(context: Ctx, id: UUID, service_id: UUID) -> OperationView:  # noqa: A002
     """Stop serving a port."""
     with context.database.write() as connection:
         load_balancers.lock_for_change(connection, id)
@@ -92,11 +89,11 @@ def delete_load_balancer_service(context: Ctx, id: UUID, service_id: _ServiceId)
     return operation_view(operation)
 
 
-@router.delete("/{service-id}/{field}")
+@router.delete("/{service_id}/{field}")
 def reset_load_balancer_service_field(
     context: Ctx,
     id: UUID,  # noqa: A002
-    service_id: _ServiceId,
+    service_id: UUID,
     field: ResettableField,
 ) -> OperationView:
     """Empty a field."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from bascule.api.admin.instance_pools import view
@@ -17,7 +16,6 @@ from bascule.store import changes, hypervisors, instance_pools, instances
 from bascule.wire.admin_v1 import InstanceCreate, InstancePoolView, InstanceUpdate
 
 router = APIRouter(prefix="/admin/v1/instance-pools/{id}/instances", tags=["operators: instance pools"])
-_InstanceId = Annotated[UUID, Path(alias="instance-id")]
 
 
 @router.post("", status_code=201)
@@ -36,11 +34,11 @@ def create_instance(context: Ctx, id: UUID, body: InstanceCreate) -> InstancePoo
         return _changed(context, connection, id, "register-instance")
 
 
-@router.put("/{instance-id}")
+@router.put("/{instance_id}")
 def update_instance(
     context: Ctx,
     id: UUID,  # noqa: A002
-    instance_id: _InstanceId,
+    instance_id: UUID,
     body: InstanceUpdate,
 ) -> InstancePoolView:
     """Change a member: move it to another hypervisor, weigh it anew, let an evicted one serve again."""
@@ -54,8 +52,8 @@ def update_instance(
         return _changed(context, connection, id, "update-instance")
 
 
-@router.delete("/{instance-id}")
-def delete_instance(context: Ctx, id: UUID, instance_id: _InstanceId) -> InstancePoolView:  # noqa: A002
+@router.delete("/{instance_id}")
+def delete_instance(context: Ctx, id: UUID, instance_id: UUID) -> InstancePoolView:  # noqa: A002
     """Take a member out of the pool."""
     with context.database.write() as connection:
         instance_pools.lock_for_change(connection, id)

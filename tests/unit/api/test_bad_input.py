@@ -1,0 +1,154 @@
+"""Bad input is refused at the edge: the field is named and nothing is half done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.api.installation import Installation, service_body
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+LONG = "x" * 256
+Change = dict[str, Any]
+
+LOAD_BALANCERS: list[tuple[Change, str]] = [
+    ({"name": None}, "name"),
+    ({"name": ""}, "name"),
+    ({"name": " "}, "name"),
+    ({"name": 7}, "name"),
+    ({"name": True}, "name"),
+    ({"name": LONG}, "name"),
+    ({"name": "we\nb"}, "name"),
+    ({"name": "we\x00b"}, "name"),
+    ({"name": "we\u2028b"}, "name"),
+    ({"description": LONG}, "description"),
+    ({"description": 1}, "description"),
+    ({"labels": []}, "labels"),
+    ({"labels": {"team": 1}}, "labels.team"),
+    ({"labels": {"team": LONG}}, "labels.team"),
+    ({"labels": {"": "x"}}, "labels."),
+    ({"labels": {str(number): "" for number in range(65)}}, "labels"),
+    ({"ip": 3221225985}, "ip"),
+    ({"ip": "192.0.2"}, "ip"),
+    ({"ip": "2001:db8::1"}, "ip"),
+    ({"ip": "198.51.100.1"}, "ip"),
+    ({"colour": "red"}, "colour"),
+    ({"hash_seed": 1}, "hash_seed"),
+]
+
+SERVICES: list[tuple[Change, str]] = [
+    ({"port": 0}, "port"),
+    ({"port": 65536}, "port"),
+    ({"port": "80"}, "port"),
+    ({"port": True}, "port"),
+    ({"port": 80.5}, "port"),
+    ({"target-port": -1}, "target-port"),
+    ({"target_port": 80}, "target_port"),
+    ({"protocol": "sctp"}, "protocol"),
+    ({"strategy": "random"}, "strategy"),
+    ({"hash-source-port": "no"}, "hash-source-port"),
+    ({"instance-pool": UNKNOWN}, "instance-pool"),
+    ({"instance-pool": {}}, "instance-pool.id"),
+    ({"instance-pool": {"id": "front"}}, "instance-pool.id"),
+    ({"instance-pool": {"id": UNKNOWN}}, "instance-pool.id"),
+    ({"healthcheck": None}, "healthcheck"),
+]
+
+HEALTH_CHECKS: list[tuple[Change, str]] = [
+    ({"mode": "icmp", "port": 80}, "mode"),
+    ({"port": 80}, "mode"),
+    ({"mode": "tcp"}, "port"),
+    ({"mode": "tcp", "port": 0}, "port"),
+    ({"mode": "tcp", "port": 80, "interval": 0}, "interval"),
+    ({"mode": "tcp", "port": 80, "interval": 301}, "interval"),
+    ({"mode": "tcp", "port": 80, "timeout": 0}, "timeout"),
+    ({"mode": "tcp", "port": 80, "timeout": 61, "interval": 300}, "timeout"),
+    ({"mode": "tcp", "port": 80, "timeout": 6, "interval": 5}, "timeout"),
+    ({"mode": "tcp", "port": 80, "retries": 21}, "retries"),
+    ({"mode": "tcp", "port": 80, "uri": "/"}, "uri"),
+    ({"mode": "http", "port": 80}, "uri"),
+    ({"mode": "http", "port": 80, "uri": "status"}, "uri"),
+    ({"mode": "http", "port": 80, "uri": "/a b"}, "uri"),
+    ({"mode": "http", "port": 80, "uri": "/a\r\nHost: x"}, "uri"),
+    ({"mode": "http", "port": 80, "uri": "/", "tls-sni": "example.net"}, "tls-sni"),
+    ({"mode": "https", "port": 443, "uri": "/", "tls-sni": "-example"}, "tls-sni"),
+    ({"mode": "https", "port": 443, "uri": "/", "tls-sni": "a b"}, "tls-sni"),
+]
+
+AGENT = {"name": "lb-2", "agent-url": "http://192.0.2.2:7701", "agent-token": "a-token-of-an-agent"}
+OPERATORS: list[tuple[str, Change, str]] = [
+    ("lb-nodes", {**AGENT, "agent-url": "ftp://192.0.2.2"}, "agent-url"),
+    ("lb-nodes", {**AGENT, "agent-url": "http://"}, "agent-url"),
+    ("lb-nodes", {**AGENT, "agent-token": "short"}, "agent-token"),
+    ("lb-nodes", {**AGENT, "agent-token": "with spaces in the middle"}, "agent-token"),
+    ("lb-nodes", {**AGENT, "enabled": 1}, "enabled"),
+    ("hypervisors", {**AGENT, "failure-domain": ""}, "failure-domain"),
+    ("address-pools", {"name": "x", "network": "192.0.2.1/24"}, "network"),
+    ("address-pools", {"name": "x", "network": 24}, "network"),
+    ("instance-pools", {"name": "x", "size": 0}, "size"),
+    ("api-keys", {}, "name"),
+    ("load-balancers:reconcile", {"ids": [UNKNOWN]}, "ids"),
+    ("load-balancers:reconcile", {"ids": ["web"]}, "ids.0"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), LOAD_BALANCERS, ids=str)
+def test_a_bad_load_balancer_is_refused(api_at_rest: Installation, change: Change, field: str) -> None:
+    """The answer is 400 and names the field, and no row was written."""
+    _refused(api_at_rest, "/v2/load-balancer", {"name": "web", **change}, field)
+
+
+@pytest.mark.parametrize(("change", "field"), SERVICES, ids=str)
+def test_a_bad_service_is_refused(api_at_rest: Installation, change: Change, field: str) -> None:
+    """The answer is 400 and names the field, and no row was written."""
+    path = f"/v2/load-balancer/{api_at_rest.load_balancer()}/service"
+    _refused(api_at_rest, path, {**service_body(api_at_rest.pool()), **change}, field)
+
+
+@pytest.mark.parametrize(("check", "field"), HEALTH_CHECKS, ids=str)
+def test_a_bad_health_check_is_refused(api_at_rest: Installation, check: Change, field: str) -> None:
+    """The answer is 400 and names the field inside the health check, and no row was written."""
+    path = f"/v2/load-balancer/{api_at_rest.load_balancer()}/service"
+    _refused(api_at_rest, path, {**service_body(api_at_rest.pool()), "healthcheck": check}, f"healthcheck.{field}")
+
+
+@pytest.mark.parametrize(("path", "body", "field"), OPERATORS, ids=str)
+def test_bad_input_of_operators_is_refused(api_at_rest: Installation, path: str, body: Change, field: str) -> None:
+    """Operators are told the field too, and no row was written."""
+    before = api_at_rest.rows()
+    response = api_at_rest.operators.post(f"/admin/v1/{path}", json=body)
+    assert (response.status_code, [one["field"] for one in response.json()["errors"]]) == (400, [field])
+    assert api_at_rest.rows() == before
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"web"', b"\xff", b"[" * 30_000, b'{"name":' + b"9" * 5000 + b"}"])
+def test_a_body_that_is_no_json_object_is_refused(api_at_rest: Installation, body: bytes) -> None:
+    """Whatever the bytes are, the answer is a 400 problem."""
+    before = api_at_rest.rows()
+    response = api_at_rest.users.post("/v2/load-balancer", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert api_at_rest.rows() == before
+
+
+def test_every_wrong_field_is_named_at_once(api_at_rest: Installation) -> None:
+    """A user who got three fields wrong is told of three."""
+    body = {**service_body(api_at_rest.pool()), "port": "80", "protocol": "x", "colour": "red"}
+    response = api_at_rest.users.post(f"/v2/load-balancer/{api_at_rest.load_balancer()}/service", json=body)
+    assert {one["field"] for one in response.json()["errors"]} == {"port", "protocol", "colour"}
+
+
+def test_a_body_over_the_limit_is_refused(api_at_rest: Installation) -> None:
+    """More than 64 KiB is not read."""
+    response = api_at_rest.users.post("/v2/load-balancer", json={"name": "web", "description": "x" * 65_536})
+    assert (response.status_code, response.json()["code"]) == (413, "too-large")
+
+
+def _refused(api: Installation, path: str, body: Change, field: str) -> None:
+    before = api.rows()
+    response = api.users.post(path, json=body)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (400, "invalid-input"), problem
+    assert [one["field"] for one in problem["errors"]] == [field]
+    assert problem["message"] == problem["detail"]
+    assert api.rows() == before
