@@ -23,9 +23,16 @@ int bascule_maglev(uint32_t slots, uint32_t backends, const uint32_t *offset, co
 	while (filled < slots) {
 		for (uint32_t i = 0; i < backends && filled < slots; i++) {
 			for (uint32_t taken = 0; taken < weight[i] && filled < slots; taken++) {
-				while (owner[next[i]] != FREE)
-					next[i] = (next[i] + skip[i]) % slots;
-				owner[next[i]] = label[i];
+				uint32_t slot = next[i];
+
+				while (owner[slot] != FREE) {
+					slot += skip[i];
+					// Both are below `slots`, and a division would take most of the time.
+					if (slot >= slots)
+						slot -= slots;
+				}
+				owner[slot] = label[i];
+				next[i] = slot;
 				filled++;
 			}
 		}

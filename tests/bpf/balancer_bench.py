@@ -91,14 +91,14 @@ class Bench:
         """Call a function in the LB node's namespace."""
         return call_in(self.namespace, function)
 
-    def driver(self, *, max_services: int = 8, idle: IdleTimes | None = None) -> XdpDataPlane:
+    def driver(self, *, max_services: int = 8, idle: IdleTimes | None = None, flow_buckets: int = 1024) -> XdpDataPlane:
         """A driver that has started, as in a new process."""
         driver = XdpDataPlane(
             interfaces=("eth0",),
             tunnel_source=TUNNEL_SOURCE,
             max_services=max_services,
             bpf_dir=self.bpf_dir,
-            flow_buckets=1024,
+            flow_buckets=flow_buckets,
             idle=idle or IdleTimes(),
         )
         self._drivers.append(driver)
