@@ -6,6 +6,7 @@ import os
 import sys
 
 from bascule.cli.application import app
+from bascule.lab.commands import lab_app
 from bascule.model.errors import BasculeError
 
 
@@ -20,3 +21,7 @@ def main() -> None:
         # The reader went away, as `head` does: what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+# Joined here: the lab acts on this machine, the other commands reach the system through the API only.
+app.add_typer(lab_app, name="lab")

@@ -1,0 +1,89 @@
+"""Machines, ranges, jobs and the queue, through the operators' API."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import insert
+from tests.unit.api.installation import Installation, created
+
+from bascule.store import placements
+from bascule.store.tables import orchestration
+
+AGENT = {"agent-url": "http://192.0.2.9:7701", "agent-token": "a-token-of-an-agent"}
+
+
+def test_an_lb_node_goes_when_it_is_disabled_and_empty(api: Installation) -> None:
+    """It is refused while it carries a load balancer, whose name is said, and while it is enabled."""
+    load_balancer = api.load_balancer(name="shop")
+    node = api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"]
+    path = f"/admin/v1/lb-nodes/{node}"
+    with api.database.write() as connection:
+        placements.replace(connection, UUID(load_balancer), frozenset([UUID(node)]))
+    assert "shop" in api.operators.delete(path).json()["detail"]
+    with api.database.write() as connection:
+        placements.replace(connection, UUID(load_balancer), frozenset())
+    assert api.operators.delete(path).json()["code"] == "in-use"
+    assert api.operators.put(path, json={"enabled": False}).json()["enabled"] is False
+    assert api.operators.delete(path).status_code == 204
+    assert api.operators.get(path).status_code == 404
+
+
+def test_names_of_machines_are_unique(api: Installation) -> None:
+    """A second machine of the same name is 409, also by renaming."""
+    for kind, taken in (("lb-nodes", "lb-1"), ("hypervisors", "hv-1")):
+        assert api.operators.post(f"/admin/v1/{kind}", json={"name": taken, **AGENT}).status_code == 409
+        other = created(api.operators.post(f"/admin/v1/{kind}", json={"name": "other", **AGENT}))
+        response = api.operators.put(f"/admin/v1/{kind}/{other['id']}", json={"name": taken})
+        assert (response.status_code, response.json()["errors"][0]["field"]) == (409, "name")
+
+
+def test_a_hypervisor_that_carries_instances_stays(api: Installation) -> None:
+    """The refusal names the instances."""
+    pool = api.pool()
+    hypervisor = api.operators.get("/admin/v1/hypervisors").json()["hypervisors"][0]["id"]
+    assert "web-0" in api.operators.delete(f"/admin/v1/hypervisors/{hypervisor}").json()["detail"]
+    member = api.operators.get(f"/admin/v1/instance-pools/{pool}").json()["instances"][0]["id"]
+    assert api.operators.delete(f"/admin/v1/instance-pools/{pool}/instances/{member}").status_code == 200
+    assert api.operators.delete(f"/admin/v1/hypervisors/{hypervisor}").status_code == 204
+
+
+def test_address_pools_do_not_overlap_and_stay_while_in_use(api: Installation) -> None:
+    """An overlapping range is 409; a range goes when its last address is free."""
+    overlapping = api.operators.post("/admin/v1/address-pools", json={"name": "x", "network": "192.0.2.4/30"})
+    assert (overlapping.status_code, overlapping.json()["errors"][0]["field"]) == (409, "network")
+    api.load_balancer(name="shop")
+    pool = api.operators.get("/admin/v1/address-pools").json()["address-pools"][0]
+    assert pool["taken"] == 1
+    assert "shop" in api.operators.delete(f"/admin/v1/address-pools/{pool['id']}").json()["detail"]
+    other = created(api.operators.post("/admin/v1/address-pools", json={"name": "b", "network": "198.51.100.0/31"}))
+    assert api.operators.delete(f"/admin/v1/address-pools/{other['id']}").status_code == 204
+
+
+def test_operators_can_ask_for_reconciliations(api: Installation) -> None:
+    """Some or all; each waits in the queue once, with every reason."""
+    first, _ = api.load_balancer(), api.load_balancer()
+    reconcile = "/admin/v1/load-balancers:reconcile"
+    assert api.operators.post(reconcile, json={"ids": [first, first]}).json() == {"requested": 1}
+    assert api.operators.post(reconcile, json={}).json() == {"requested": 2}
+    entries = {entry["id"]: entry for entry in api.operators.get("/admin/v1/queue").json()["entries"]}
+    assert entries[first]["reasons"] == ["create-load-balancer", "an operator asked"]
+    assert len(entries) == 2
+
+
+def test_jobs_are_shown_as_they_were_recorded(api: Installation) -> None:
+    """The newest first, of one entity or all, and the steps in the order of the tree (2 before 10)."""
+    job, entity = str(uuid4()), str(uuid4())
+    steps = [{"path": path, "node": "step", "title": path, "state": "success"} for path in ("10", "2", "2.1", "1")]
+    with api.database.write() as connection:
+        connection.execute(
+            insert(orchestration.jobs).values(
+                id=job, kind="load-balancer", entity_id=entity, epoch=1, event="Serve", state="success", started_at=1.0
+            )
+        )
+        connection.execute(insert(orchestration.job_steps).values(job_id=job), steps)
+    assert [one["id"] for one in api.operators.get(f"/admin/v1/jobs?entity={entity}").json()["jobs"]] == [job]
+    assert api.operators.get(f"/admin/v1/jobs?entity={uuid4()}").json()["jobs"] == []
+    shown = api.operators.get(f"/admin/v1/jobs/{job}").json()
+    assert [step["path"] for step in shown["steps"]] == ["1", "2", "2.1", "10"]
+    assert api.operators.get("/admin/v1/jobs?limit=0").json()["errors"][0]["field"] == "limit"
