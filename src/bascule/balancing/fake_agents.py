@@ -22,16 +22,19 @@ class FakeNode:
     balancers: dict[UUID, BalancerConfiguration] = field(default_factory=dict)
     forwarding: dict[UUID, ForwardingConfiguration] = field(default_factory=dict)
     versions: dict[UUID, Version] = field(default_factory=dict)
+    removed: dict[UUID, Version] = field(default_factory=dict)
     reachable: bool = True
     ready: bool = True
     started_at: float = 0.0
 
-    def obey(self, name: str, load_balancer_id: UUID, version: Version) -> None:
-        """Raises StaleCommand for a version older than the newest obeyed."""
+    def obey(self, name: str, load_balancer_id: UUID, version: Version, *, removes: bool = False) -> None:
+        """Raises StaleCommand for what is older than the newest command, or than a removal or equal to it."""
         newest = self.versions.get(load_balancer_id, version)
-        if version < newest:
+        if version < newest or (not removes and version == self.removed.get(load_balancer_id)):
             raise StaleCommand(f"{name} obeys {newest} already: this worker lost its lease, stop it.")
         self.versions[load_balancer_id] = version
+        if removes:
+            self.removed[load_balancer_id] = version
 
 
 class FakeAgents:
@@ -66,7 +69,7 @@ class FakeAgents:
     async def delete_balancer(self, node: LBNode, load_balancer_id: UUID, version: Version) -> None:
         """Forget."""
         machine = self._answering(node, "delete_balancer")
-        machine.obey(node.name, load_balancer_id, version)
+        machine.obey(node.name, load_balancer_id, version, removes=True)
         machine.balancers.pop(load_balancer_id, None)
         self.after(f"delete_balancer {node.name}")
 
@@ -87,7 +90,7 @@ class FakeAgents:
     async def delete_forwarding(self, hypervisor: Hypervisor, load_balancer_id: UUID, version: Version) -> None:
         """Forget."""
         machine = self._answering(hypervisor, "delete_forwarding")
-        machine.obey(hypervisor.name, load_balancer_id, version)
+        machine.obey(hypervisor.name, load_balancer_id, version, removes=True)
         machine.forwarding.pop(load_balancer_id, None)
         self.after(f"delete_forwarding {hypervisor.name}")
 

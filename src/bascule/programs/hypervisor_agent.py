@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-
-import structlog
 
 from bascule.agents.fencing import DesiredState
 from bascule.agents.hypervisor.agent import DESIRED, Enforcement, HypervisorAgent
 from bascule.agents.hypervisor.api import hypervisor_agent_app
-from bascule.agents.server import describe, serve
 from bascule.agents.state_file import StateFile
 from bascule.forwarding.interface import Forwarding
-from bascule.model.errors import BasculeError
-from bascule.programs.settings import HypervisorAgentSettings, load
-from bascule.system import logs
+from bascule.programs.settings import HypervisorAgentSettings
+from bascule.programs.startup import start
+from bascule.system.http_server import serve
 
 
 def _ebpf(settings: HypervisorAgentSettings) -> Forwarding:
@@ -49,19 +45,20 @@ def build(settings: HypervisorAgentSettings) -> HypervisorAgent:
     )
 
 
-def main() -> None:
+def run(settings: HypervisorAgentSettings) -> None:
     """Run until SIGTERM; forwarding goes on without the process."""
-    describe(
-        "bascule-hypervisor-agent", "Delivers tunnelled packets to this host's instances.", HypervisorAgentSettings
+    serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+
+
+def main() -> None:
+    """Entry point of `bascule-hypervisor-agent`."""
+    start(
+        "bascule-hypervisor-agent",
+        "Delivers tunnelled packets to this host's instances.",
+        HypervisorAgentSettings,
+        run,
+        noun="hypervisor",
     )
-    logs.set_up("text")
-    try:
-        settings = load(HypervisorAgentSettings)
-        logs.set_up(settings.log_format, hypervisor=settings.node_name)
-        serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
-    except BasculeError as error:
-        structlog.stdlib.get_logger(__name__).error("cannot start", reason=error.sentence)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from random import Random
-
-import structlog
 
 from bascule.agents.fencing import DesiredState
 from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
 from bascule.agents.lb_node.api import lb_agent_app
 from bascule.agents.lb_node.enforcement import Enforcement
-from bascule.agents.server import describe, serve
 from bascule.agents.state_file import StateFile
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import DataPlane
 from bascule.healthchecks.probes import real_probes
 from bascule.healthchecks.runner import HealthCheckRunner
-from bascule.model.errors import BasculeError
-from bascule.programs.settings import LBAgentSettings, load
-from bascule.system import logs
+from bascule.programs.settings import LBAgentSettings
+from bascule.programs.startup import start
+from bascule.system.http_server import serve
 
 
 def _xdp(settings: LBAgentSettings) -> DataPlane:
@@ -79,17 +75,14 @@ def build(settings: LBAgentSettings) -> LBAgent:
     )
 
 
-def main() -> None:
+def run(settings: LBAgentSettings) -> None:
     """Run until SIGTERM; the data plane and the announcer go on without the process."""
-    describe("bascule-lb-agent", "Carries load balancers on this machine.", LBAgentSettings)
-    logs.set_up("text")
-    try:
-        settings = load(LBAgentSettings)
-        logs.set_up(settings.log_format, lb_node=settings.node_name)
-        serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
-    except BasculeError as error:
-        structlog.stdlib.get_logger(__name__).error("cannot start", reason=error.sentence)
-        sys.exit(error.exit_code)
+    serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+
+
+def main() -> None:
+    """Entry point of `bascule-lb-agent`."""
+    start("bascule-lb-agent", "Carries load balancers on this machine.", LBAgentSettings, run, noun="lb_node")
 
 
 if __name__ == "__main__":

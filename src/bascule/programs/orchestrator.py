@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import signal
@@ -18,10 +17,10 @@ from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.worker import Worker
-from bascule.programs.settings import OrchestratorSettings, describe, load
+from bascule.programs.settings import OrchestratorSettings
+from bascule.programs.startup import start
 from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import orchestration
-from bascule.system import logs
 
 log = structlog.get_logger(__name__)
 
@@ -74,16 +73,12 @@ async def _until_told_to_stop(coroutines: list[Coroutine[None, None, None]]) -> 
 
 def main() -> None:
     """Entry point of `bascule-orchestrator`."""
-    parser = argparse.ArgumentParser(
-        prog="bascule-orchestrator",
-        description="Reconcile load balancers: bring every node to the state the API was asked for.",
-        epilog=describe(OrchestratorSettings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    start(
+        "bascule-orchestrator",
+        "Reconciles load balancers: brings every node to the state the API was asked for.",
+        OrchestratorSettings,
+        lambda settings: asyncio.run(run(settings)),
     )
-    parser.parse_args()
-    settings = load(OrchestratorSettings)
-    logs.set_up(settings.log_format, program="orchestrator")
-    asyncio.run(run(settings))
 
 
 if __name__ == "__main__":

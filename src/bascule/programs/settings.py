@@ -1,6 +1,7 @@
 """Settings of the processes, read from the environment (`BASCULE_…`), systemd's EnvironmentFile or the lab.
 
-A wrong or missing setting stops the process at once with the variable named.
+A wrong or missing setting stops the process at once with the variable named. The sentence below each setting is what
+`--help` and `docs/reference/settings.md` say about it.
 """
 
 from __future__ import annotations
@@ -26,84 +27,113 @@ Networks = Annotated[tuple[IPv4Network, ...], NoDecode, BeforeValidator(_words)]
 class Settings(BaseSettings):
     """What every process shares."""
 
-    model_config = SettingsConfigDict(env_prefix="BASCULE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="BASCULE_", extra="ignore", use_attribute_docstrings=True)
 
     log_format: Literal["json", "text"] = "text"
+    """How log lines look."""
 
 
 class ControlPlaneSettings(Settings):
     """The API and the orchestrator share one database."""
 
     database_url: str = "sqlite:////var/lib/bascule/bascule.db"
+    """Where the expected state is kept; the same for the API and every orchestrator."""
 
 
 class ApiSettings(ControlPlaneSettings):
     """The API process."""
 
     api_listen: str = "127.0.0.1:8080"
+    """Address and port to listen on."""
     admin_token: str = Field(min_length=16)
+    """Bearer token of the operators' API, at least 16 characters (`openssl rand -hex 32`)."""
     zone: str = "home-1"
+    """Name of the zone this API serves."""
     public_url: str = ""
+    """Where clients reach the API, when it is not where it listens."""
 
 
 class OrchestratorSettings(ControlPlaneSettings):
-    """The orchestrator process. Durations are seconds."""
+    """The orchestrator process."""
 
     worker_name: str = "orchestrator"
-    workers: int = 4
-    sweep_interval: float = 60.0
-    watch_interval: float = 1.0
-    lease_duration: float = 15.0
+    """Name in leases; two processes on one database need two names."""
+    workers: int = Field(default=4, ge=1)
+    """How many load balancers are reconciled side by side."""
+    sweep_interval: float = Field(default=60.0, gt=0)
+    """Every load balancer is reconciled at least once in so many seconds."""
+    watch_interval: float = Field(default=1.0, gt=0)
+    """Seconds between two looks at the agents."""
+    lease_duration: float = Field(default=15.0, gt=0)
+    """Seconds after which another worker takes over from one that died."""
 
 
 class AgentSettings(Settings):
-    """What both agents share. `agent_token` is the bearer token the control plane was told at registration."""
+    """What both agents share."""
 
-    # It names folders and files, so it must be a plain word.
     node_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """This machine's name, as the control plane knows it."""
     agent_listen: str = "127.0.0.1:7701"
+    """Address and port for the control plane; not on a public network."""
     agent_token: str = Field(min_length=16)
+    """Bearer token that the control plane was told at registration, at least 16 characters."""
     state_dir: Path = Path("/var/lib/bascule")
+    """Where the last desired state is kept."""
     bpf_dir: Path = Path("/sys/fs/bpf/bascule")
-    enforce_interval: float = 1.0
+    """Where BPF maps are pinned; mounted if it is not on a bpf file system."""
+    enforce_interval: float = Field(default=1.0, gt=0)
+    """Seconds between two comparisons of the kernel with the desired state."""
 
 
 class LBAgentSettings(AgentSettings):
-    """The LB agent. `tunnel_source` is the shared outer source prefix, at least 16 host bits wide."""
+    """The LB agent."""
 
     dataplane: Literal["xdp", "fake"] = "xdp"
+    """What forwards packets."""
     interfaces: Words = ("eth0",)
+    """Interfaces on which clients' packets arrive."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
-    max_services: int = 256
+    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow."""
+    max_services: int = Field(default=256, ge=1)
+    """How many services fit; each takes 0.3 MB of kernel memory."""
     announcer: Literal["bgp", "fake"] = "bgp"
+    """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")
+    """Where BIRD's configuration and control socket are."""
     bgp_local_as: int = 65001
+    """Our AS number."""
     bgp_router_id: IPv4Address = IPv4Address("127.0.0.1")
-    # "192.0.2.1/65000 192.0.2.2/65000": the routers and their AS numbers
+    """BIRD's router id; unique among neighbours."""
     bgp_neighbors: Words = ()
-    bfd_interval_ms: int = 300
-    bfd_multiplier: int = 3
+    """Routers as address/AS, such as 192.0.2.1/65000."""
+    bfd_interval_ms: int = Field(default=300, ge=10)
+    """Milliseconds between two BFD packets."""
+    bfd_multiplier: int = Field(default=3, ge=2)
+    """So many lost BFD packets mean that the neighbour is gone."""
 
 
 class HypervisorAgentSettings(AgentSettings):
-    """The hypervisor agent. Tunnels are accepted from `tunnel_sources` only."""
+    """The hypervisor agent."""
 
     forwarding: Literal["ebpf", "fake"] = "ebpf"
+    """What decapsulates and translates."""
     uplinks: Words = ("eth0",)
+    """Interfaces on which tunnels arrive."""
     tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)
-    # The largest inner packet that still fits the path from the LB nodes once 20 bytes of tunnel are added.
+    """Prefixes from which tunnels are accepted: the LB nodes' outer sources."""
     tunnel_mtu: int = 1480
+    """The longest packet, in bytes, that still fits the path from the LB nodes once 20 bytes of tunnel are added."""
 
 
 S = TypeVar("S", bound=Settings)
 
 
 def describe(kind: type[Settings]) -> str:
-    """The settings of a process with their defaults, one a line, for `--help`."""
+    """The settings of a process with their defaults and what they mean, for `--help`."""
     lines = []
     for name, field in kind.model_fields.items():
         default = "required" if field.is_required() else f"default: {_written(field.get_default())}"
-        lines.append(f"  BASCULE_{name.upper()}  ({default})")
+        lines.append(f"  BASCULE_{name.upper()} ({default})\n      {field.description}")
     return "Settings, read from the environment:\n" + "\n".join(lines)
 
 
