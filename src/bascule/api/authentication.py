@@ -14,8 +14,8 @@ from bascule.wire.signatures import parse_header, query_arguments, sign
 VALID_AT_MOST = 3600  # seconds ahead; a signature that holds longer is a password
 
 
-def verify(context: Context, request: Request, body: bytes) -> None:
-    """Check the signature over the request as it travelled. Raises Forbidden with what to correct."""
+def verify(context: Context, request: Request, body: bytes) -> str:
+    """The API key that signed the request as it travelled. Raises Forbidden with what to correct."""
     credential = parse_header(request.headers.get("authorization", ""))
     _check_time(context, credential.expires)
     query = request.scope["query_string"].decode("latin-1")
@@ -37,6 +37,7 @@ def verify(context: Context, request: Request, body: bytes) -> None:
         raise Forbidden(f"API key {credential.key[:64]!r} is unknown: check it, or have an operator create one.")
     if not same:
         raise Forbidden("The signature does not match the request: check the secret and what is signed.")
+    return api_key.key
 
 
 def _check_time(context: Context, expires: int) -> None:

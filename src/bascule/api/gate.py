@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from http import HTTPStatus
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,7 @@ from bascule.api.context import Context
 from bascule.api.problems import response_of
 from bascule.model.errors import BasculeError, Forbidden, TooLarge
 
+log = structlog.stdlib.get_logger(__name__)
 BODY_MAX = 64 * 1024
 _OPEN_PATHS = {"/v2/zone", "/v1/health", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
 
@@ -31,7 +33,7 @@ class Gate:
             return
         try:
             body = await _read(Request(scope, receive))
-            await self._check(Request(scope), body)
+            sender = await self._sender(Request(scope), body)
         except BasculeError as error:
             response = response_of(error)
             if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -39,16 +41,19 @@ class Gate:
                 response.headers["Connection"] = "close"
             await response(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, _replay(body, receive), _recorded(scope, send, sender))
 
-    async def _check(self, request: Request, body: bytes) -> None:
+    async def _sender(self, request: Request, body: bytes) -> str:
+        """Who asks. Raises Forbidden."""
         path = request.scope["path"]
         if path in _OPEN_PATHS:
-            return
+            return "anybody"
         if path == "/v2" or path.startswith("/v2/"):
-            await run_in_threadpool(verify, self._context, request, body)
-        elif path == "/admin" or path.startswith("/admin/"):
+            return await run_in_threadpool(verify, self._context, request, body)
+        if path == "/admin" or path.startswith("/admin/"):
             self._check_token(request)
+            return "an operator"
+        return "anybody"
 
     def _check_token(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -64,6 +69,17 @@ async def _read(request: Request) -> bytes:
         if len(body) > BODY_MAX:
             raise TooLarge(f"The body is over {BODY_MAX} bytes: send less at a time.")
     return bytes(body)
+
+
+def _recorded(scope: Scope, send: Send, sender: str) -> Send:
+    """Log every change: who asked for what, and what was answered. Bodies and headers hold secrets and stay out."""
+
+    async def record(message: Message) -> None:
+        if message["type"] == "http.response.start" and scope["method"] != "GET":
+            log.info("change", by=sender, method=scope["method"], path=scope["path"], status=message["status"])
+        await send(message)
+
+    return record
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from bascule.model.instance_pools import WEIGHT_MAX
-from bascule.wire.fields import Address, AgentUrl, Body, Description, Identifier, Name, Network, Token, View
+from bascule.wire.fields import AgentUrl, Body, Description, Identifier, MachineAddress, Name, Network, Token, View
 from bascule.wire.public_v2 import POOL_SIZE_MAX
 
 _Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
@@ -117,7 +117,7 @@ class InstanceCreate(Body):
     """`hypervisor` is a name or an identifier. Weight 0 keeps connections and gives no new ones."""
 
     name: Name
-    address: Address
+    address: MachineAddress
     hypervisor: Name
     weight: _Weight = 1
 
@@ -126,7 +126,7 @@ class InstanceUpdate(Body):
     """What is left out stays; `evicted` false lets an evicted member serve again."""
 
     name: Name | None = None
-    address: Address | None = None
+    address: MachineAddress | None = None
     hypervisor: Name | None = None
     weight: _Weight | None = None
     evicted: bool | None = None

@@ -82,7 +82,8 @@ def _host_name(value: str) -> str:
 
 def _agent_url(value: str) -> str:
     parts = urlsplit(plain_text(value))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+    more = parts.username or parts.query or parts.fragment or parts.port == 0
+    if parts.scheme not in {"http", "https"} or not parts.hostname or more:
         raise ValueError("a URL is needed, as in 'http://192.0.2.10:7701'")
     return value.rstrip("/")
 
@@ -90,6 +91,20 @@ def _agent_url(value: str) -> str:
 def _token(value: str) -> str:
     if any(not "!" <= character <= "~" for character in value):
         raise ValueError("only visible ASCII characters are allowed: generate a token with 'openssl rand -hex 32'")
+    return value
+
+
+def _unicast(value: IPv4Address) -> IPv4Address:
+    if value.is_multicast or value.is_loopback or value.is_unspecified or value.is_reserved:
+        raise ValueError("an address of a machine is needed, as in '10.0.0.1'")
+    return value
+
+
+def _range(value: IPv4Network) -> IPv4Network:
+    if value.prefixlen < 8:
+        raise ValueError("the range is too large: its prefix must have 8 bits or more")
+    for address in (value[0], value[-1]):
+        _unicast(address)
     return value
 
 
@@ -101,7 +116,8 @@ Labels = Annotated[dict[_LabelKey, _LabelValue], AfterValidator(_few)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Identifier = Annotated[UUID, Field(strict=False), BeforeValidator(_string)]
 Address = Annotated[IPv4Address, Field(strict=False), BeforeValidator(_string)]
-Network = Annotated[IPv4Network, Field(strict=False), BeforeValidator(_string)]
+MachineAddress = Annotated[Address, AfterValidator(_unicast)]
+Network = Annotated[IPv4Network, Field(strict=False), BeforeValidator(_string), AfterValidator(_range)]
 Uri = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_uri)]
 HostName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host_name)]
 AgentUrl = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_agent_url)]

@@ -79,12 +79,17 @@ AGENT = {"name": "lb-2", "agent-url": "http://192.0.2.2:7701", "agent-token": "a
 OPERATORS: list[tuple[str, Change, str]] = [
     ("lb-nodes", {**AGENT, "agent-url": "ftp://192.0.2.2"}, "agent-url"),
     ("lb-nodes", {**AGENT, "agent-url": "http://"}, "agent-url"),
+    ("lb-nodes", {**AGENT, "agent-url": "http://a:99999"}, "agent-url"),
+    ("lb-nodes", {**AGENT, "agent-url": "http://["}, "agent-url"),
     ("lb-nodes", {**AGENT, "agent-token": "short"}, "agent-token"),
     ("lb-nodes", {**AGENT, "agent-token": "with spaces in the middle"}, "agent-token"),
     ("lb-nodes", {**AGENT, "enabled": 1}, "enabled"),
     ("hypervisors", {**AGENT, "failure-domain": ""}, "failure-domain"),
     ("address-pools", {"name": "x", "network": "192.0.2.1/24"}, "network"),
     ("address-pools", {"name": "x", "network": 24}, "network"),
+    ("address-pools", {"name": "x", "network": "0.0.0.0/0"}, "network"),
+    ("address-pools", {"name": "x", "network": "224.0.0.0/24"}, "network"),
+    ("address-pools", {"name": "x", "network": "127.0.0.0/24"}, "network"),
     ("instance-pools", {"name": "x", "size": 0}, "size"),
     ("api-keys", {}, "name"),
     ("load-balancers:reconcile", {"ids": [UNKNOWN]}, "ids"),
@@ -118,6 +123,16 @@ def test_bad_input_of_operators_is_refused(api_at_rest: Installation, path: str,
     before = api_at_rest.rows()
     response = api_at_rest.operators.post(f"/admin/v1/{path}", json=body)
     assert (response.status_code, [one["field"] for one in response.json()["errors"]]) == (400, [field])
+    assert api_at_rest.rows() == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255", "10.0.0", 1])
+def test_an_instance_needs_the_address_of_a_machine(api_at_rest: Installation, address: object) -> None:
+    """Loopback, multicast and reserved addresses are refused, and no row was written."""
+    path = f"/admin/v1/instance-pools/{api_at_rest.pool(members=0)}/instances"
+    before = api_at_rest.rows()
+    response = api_at_rest.operators.post(path, json={"name": "x", "address": address, "hypervisor": "hv-1"})
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "address")
     assert api_at_rest.rows() == before
 
 
