@@ -7,7 +7,7 @@ which `reap` frees after the table of flows was purged in a later pass than the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from ipaddress import IPv4Address
 from mmap import mmap
@@ -35,39 +35,42 @@ class BackendTable:
         self._memory, self._size, self._zero_totals = memory, size, zero_totals
         self._image = bytearray(memory[: size * BACKEND_SIZE])
         self.entries = {index: entry for index in range(1, size) if (entry := self._parse(index))}
-        self._indexes: dict[Placed, int] = {
-            (entry.service, entry.address): index for index, entry in self.entries.items() if entry.address
-        }
+        self._indexes: dict[bytes, dict[IPv4Address, int]] = {}
+        for index, entry in self.entries.items():
+            if entry.address:
+                self._indexes.setdefault(entry.service, {})[entry.address] = index
         self._removed = {index for index, entry in self.entries.items() if not entry.address}
         self._reapable: set[int] = set()
         self._free = deque(index for index in range(1, size) if index not in self.entries)
 
     def indexes(self, service: bytes) -> dict[IPv4Address, int]:
         """The indexes of the service's backends, by address."""
-        return {address: index for (owner, address), index in self._indexes.items() if owner == service}
+        return dict(self._indexes.get(service, {}))
 
     def addresses(self) -> set[IPv4Address]:
         """The addresses of all backends."""
-        return {address for _, address in self._indexes}
+        return {address for (_, address), _ in self._placed()}
 
     def place(self, wanted: Mapping[Placed, int]) -> None:
         """Give every wanted backend (with its weight) an index and an entry. Raises SystemFailure when none is left."""
         for (service, address), weight in wanted.items():
-            index = self._indexes.get((service, address))
+            index = self._indexes.setdefault(service, {}).get(address)
             if index is None:
                 index = self._allocate()
                 self._zero_totals(index)
-                self._indexes[service, address] = index
+                self._indexes[service][address] = index
                 self._write(index, BackendEntry(service=service, address=address, weight=weight))
             elif self.entries[index].weight != weight:
                 self._write(index, replace(self.entries[index], weight=weight))
 
     def remove_others(self, wanted: Mapping[Placed, int]) -> None:
         """Turn the entries of all other backends into tombstones. No ring may name them any more."""
-        for placed in self._indexes.keys() - wanted.keys():
-            index = self._indexes.pop(placed)
-            self._write(index, BackendEntry(service=placed[0], address=None))
+        gone = [(placed, index) for placed, index in self._placed() if placed not in wanted]
+        for (service, address), index in gone:
+            del self._indexes[service][address]
+            self._write(index, BackendEntry(service=service, address=None))
             self._removed.add(index)
+        self._indexes = {service: found for service, found in self._indexes.items() if found}
 
     def reap(self, purge: Callable[[Set[int]], int]) -> None:
         """Free the indexes that were removed before the last call; `purge` makes the kernel forget their flows."""
@@ -81,16 +84,14 @@ class BackendTable:
     def point(self, hops: Mapping[IPv4Address, NextHop | None], transmit_on: Iterable[int]) -> None:
         """Write the next hops into the entries. `transmit_on` are the interfaces where XDP receives."""
         receiving = frozenset(transmit_on)
-        for (_, address), index in self._indexes.items():
+        for (_, address), index in self._placed():
             pointed = _pointed(self.entries[index], hops.get(address), receiving)
             if pointed != self.entries[index]:
                 self._write(index, pointed)
 
     def unresolved(self) -> set[IPv4Address]:
         """The addresses whose next hop is unknown."""
-        return {
-            address for (_, address), index in self._indexes.items() if not self.entries[index].flags & BACKEND_RESOLVED
-        }
+        return {address for (_, address), index in self._placed() if not self.entries[index].flags & BACKEND_RESOLVED}
 
     def repair(self) -> tuple[str, ...]:
         """Write again what somebody else has changed."""
@@ -100,6 +101,11 @@ class BackendTable:
         for index in damaged:
             self._memory[_span(index)] = self._image[_span(index)]
         return tuple(f"{self._name(index)} was altered in the kernel: written again." for index in damaged)
+
+    def _placed(self) -> Iterator[tuple[Placed, int]]:
+        for service, found in self._indexes.items():
+            for address, index in found.items():
+                yield (service, address), index
 
     def _name(self, index: int) -> str:
         entry = self.entries.get(index)
