@@ -15,7 +15,7 @@ from bascule.lab import faults, life, network, traffic
 from bascule.lab.control_plane import ControlPlane, Port
 from bascule.lab.observe import observe
 from bascule.lab.processes import running, start
-from bascule.lab.readiness import wait_for_programs
+from bascule.lab.readiness import wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
 from bascule.lab.router import announcements
 from bascule.lab.state import Lab
@@ -153,6 +153,7 @@ def repair(balancer: Balancer) -> None:
     for program in dead:
         start(lab, program)
     wait_for_programs(lab, dead)
+    wait_for_instances(lab)
     for name in instances(lab, SERVING):
         faults.set_health(lab, name, healthy=True)
     if balancer.api.pool_size() != SERVING:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from bascule.lab import faults, traffic
 from bascule.lab.control_plane import healthy
+from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 
 from .conftest import SERVING, Balancer, instances
@@ -43,12 +46,11 @@ def test_without_a_healthy_instance_connections_are_refused(balancer: Balancer) 
     for name in instances(balancer.lab, SERVING):
         faults.set_health(balancer.lab, name, healthy=False)
 
-    def refused() -> bool:
-        return traffic.send(balancer.lab, balancer.web, 16, timeout=2).failures == {"Connection refused": 16}
-
-    wait_until(refused, what="A refusal of every connection")
-    refusals = traffic.send(balancer.lab, balancer.who, 16, timeout=2)
-    assert refusals.failures == {"Connection refused": 16}
+    for target in (balancer.web, balancer.who):
+        wait_until(
+            partial(_refuses, balancer, target),
+            what=f"A refusal of every request to {target}",
+        )
 
 
 def _wait_for_health(balancer: Balancer, address: str, *, well: bool) -> None:
@@ -57,3 +59,7 @@ def _wait_for_health(balancer: Balancer, address: str, *, well: bool) -> None:
         return all(healthy(described, service).get(address) is well for service in ("web", "who"))
 
     wait_until(shown, what=f"The health of {address} in the API")
+
+
+def _refuses(balancer: Balancer, target: Target) -> bool:
+    return traffic.send(balancer.lab, target, 16, timeout=2).failures == {"Connection refused": 16}
