@@ -29,6 +29,7 @@ from tests.bpf.hypervisor_packets import ACK, SYN, Ends, frame
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 
@@ -308,3 +309,45 @@ def test_slots_become_clean_once_their_flows_are_silent(bench: Bench, driver: Xd
     assert impatient.dirty_slots() == 0
     assert chosen(bench, impatient, packets.tcp(to_vip(93), ACK)) == backend(2).address
     impatient.close()
+
+
+def test_more_services_than_fit_are_refused(bench: Bench, driver: XdpDataPlane) -> None:
+    """The sentence names the setting to raise, and what was there goes on."""
+    with pytest.raises(SystemFailure, match="BASCULE_MAX_SERVICES"):
+        bench.enforce(driver, *(service(backend(1), port=port) for port in range(100, 109)))
+    assert chosen(bench, driver, SYN_TO_WEB)
+    full = tuple(service(backend(1), port=port) for port in range(100, 108))
+    bench.enforce(driver, *full)
+    bench.enforce(driver, *full[1:], service(backend(1), port=108))
+    assert chosen(bench, driver, packets.tcp(to_vip(108), SYN)) == backend(1).address
+
+
+def test_a_service_configured_twice_is_refused(bench: Bench, driver: XdpDataPlane) -> None:
+    """A packet could not tell the two apart."""
+    with pytest.raises(SystemFailure, match="twice"):
+        bench.enforce(driver, WEB, service(backend(9)))
+
+
+def test_tables_of_another_shape_are_replaced_with_a_sentence(tmp_path: Path) -> None:
+    """After a change of sizes the data plane starts over, says so once, and forwards."""
+    with Bench(tmp_path) as bench:
+        driver = bench.driver()
+        bench.enforce(driver, WEB)
+        driver.close()
+        (bench.bpf_dir / "layout-0-1").mkdir()
+        successor = bench.driver(max_services=16)
+        sentences = bench.enforce(successor, WEB)
+        assert any("another version" in sentence for sentence in sentences)
+        assert any("did not fit" in sentence for sentence in sentences)
+        assert bench.enforce(successor, WEB) == ()
+        assert chosen(bench, successor, SYN_TO_WEB)
+
+
+def test_a_removed_backend_gives_its_index_back(bench: Bench, driver: XdpDataPlane) -> None:
+    """Backends may come and go for ever: indexes are used again once no flow can name them."""
+    for number in range(1, 8):
+        many = [backend(1 + (number * 100 + last) % 250) for last in range(100)]
+        bench.enforce(driver, service(*many, port=94))
+        bench.enforce(driver, service(*many, port=94))
+        bench.enforce(driver, service(*many, port=94))
+    assert chosen(bench, driver, packets.tcp(to_vip(94), SYN)) in {each.address for each in many}

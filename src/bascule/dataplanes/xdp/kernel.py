@@ -32,6 +32,8 @@ def load(bpf_dir: Path, sizes: Mapping[str, int], settings: bytes) -> tuple[bpf.
     except SystemFailure:
         if not any(pins.iterdir()):
             raise
+        # Raises again unless it is the pinned maps that do not fit: history is not thrown away for another's fault.
+        bpf.BpfObject(_PROGRAM, read_only_data=settings, max_entries=sizes).close()
     _remove(pins)
     pins.mkdir()
     loaded = _open(pins, sizes, settings)

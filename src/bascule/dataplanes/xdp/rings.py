@@ -50,8 +50,8 @@ class RingTable:
         return index in self._known
 
     def remove(self, index: int) -> None:
-        """The service is gone."""
-        del self._known[index]
+        """The service is gone, or never came: its backends may have found no room."""
+        self._known.pop(index, None)
 
     def assign(self, index: int, owners: array[int], alive: Set[int], sequence: tuple[int, ...]) -> bool:
         """Give the slots to their owners, keeping the history of flows to `alive` ones; whether anything changed."""

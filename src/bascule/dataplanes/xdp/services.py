@@ -20,21 +20,23 @@ class ServiceTable:
         self._image = self._read()
         self.indexes = layout.service_indexes(self._image)
 
-    def reserve(self, keys: Set[bytes]) -> None:
-        """Give every service an index. Raises SystemFailure when there are more services than the tables hold."""
-        free = [index for index in range(self._size) if index not in self.indexes.values()]
-        new = sorted(keys - self.indexes.keys())
-        if len(new) > len(free):
+    def require_fit(self, keys: Set[bytes]) -> None:
+        """Raise SystemFailure when there are more services than rings."""
+        if len(keys) > self._size:
             raise SystemFailure(
                 f"{len(keys)} services do not fit the data plane's {self._size}: raise BASCULE_MAX_SERVICES."
             )
-        for key, index in zip(new, free, strict=False):
-            self._zero_totals(index)
-            self.indexes[key] = index
 
     def has_room(self, keys: Set[bytes]) -> bool:
-        """Whether `reserve` would succeed."""
+        """Whether these fit beside those that are there."""
         return len(keys | self.indexes.keys()) <= self._size
+
+    def reserve(self, keys: Set[bytes]) -> None:
+        """Give every service an index; there must be room."""
+        free = (index for index in range(self._size) if index not in self.indexes.values())
+        for key, index in zip(sorted(keys - self.indexes.keys()), free, strict=False):
+            self._zero_totals(index)
+            self.indexes[key] = index
 
     def release(self, keys: Set[bytes]) -> dict[bytes, int]:
         """Take the indexes of all other services away; the caller publishes then. Returns what was taken."""

@@ -59,6 +59,7 @@ class Tables:
         if self._is_applied(services):
             return False
         keys = {layout.service_key(service.key) for service in services}
+        self.services.require_fit(keys)
         if not self.services.has_room(keys):
             self.apply(tuple(service for key, service in self._applied.items() if key in keys))
         self.services.reserve(keys)
