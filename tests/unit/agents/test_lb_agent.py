@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from uuid import UUID
@@ -20,10 +21,12 @@ from bascule.agents.state_file import StateFile
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.healthchecks.fake import FakeProbe
+from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.model.configurations import Version
 from bascule.model.errors import StaleCommand, SystemFailure
-from bascule.model.health_checks import Health, HealthCheckMode
+from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
+from bascule.model.virtual_services import VirtualService
 
 LB = UUID(int=1)
 
@@ -36,7 +39,7 @@ class Machine:
         self.data_plane, self.announcer, self.probe = FakeDataPlane(), FakeAnnouncer(), FakeProbe()
 
     @asynccontextmanager
-    async def agent(self) -> AsyncIterator[LBAgent]:
+    async def agent(self, interval: float = 3600) -> AsyncIterator[LBAgent]:
         """One life of the agent process; the interval is long, so that only commands and checks cause passes."""
         agent = LBAgent(
             node="lb1",
@@ -44,7 +47,7 @@ class Machine:
             verdicts=self.verdicts(),
             health_checks=HealthCheckRunner({HealthCheckMode.TCP: self.probe}, random=Random(1)),
             enforcement=Enforcement(self.data_plane, self.announcer),
-            interval=3600,
+            interval=interval,
             drain=0,
         )
         await agent.start()
@@ -179,3 +182,50 @@ async def test_a_corrupt_state_file_is_reported(machine: Machine) -> None:
     async with machine.agent() as agent:
         await agent.put(balancer(service(backend(1))))
         assert any(".corrupt" in problem for problem in agent.report().problems)
+
+
+class _GatedProbe:
+    """The first instance answers at once, the others when the gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+        """Wait at the gate, unless it is the first instance."""
+        if address != backend(1).address:
+            await self.gate.wait()
+        return ProbeResult(True, "fine")
+
+
+class _RememberingDataPlane(FakeDataPlane):
+    """A data plane that remembers how many backends each pass asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[int] = []
+
+    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+        """Remember, then do it."""
+        self.passes.append(sum(len(service.backends) for service in services))
+        return super().enforce(addresses, services)
+
+
+async def test_new_instances_join_together(machine: Machine) -> None:
+    """A pass while first verdicts are awaited serves none of the new instances: their ring is built once."""
+    probe, data_plane = _GatedProbe(), _RememberingDataPlane()
+    machine.probe, machine.data_plane = probe, data_plane  # type: ignore[assignment]
+    async with machine.agent(interval=0.01) as agent:
+        command = asyncio.ensure_future(agent.put(balancer(service(backend(1), backend(2)))))
+        async with asyncio.timeout(10):
+            while not _knows_a_healthy_one(agent):
+                await asyncio.sleep(0.005)
+            passes = len(data_plane.passes)
+            while len(data_plane.passes) < passes + 2:  # noqa: ASYNC110  the loop's own thread counts
+                await asyncio.sleep(0.005)
+        probe.gate.set()
+        await command
+        assert set(data_plane.passes) == {0, 2}
+
+
+def _knows_a_healthy_one(agent: LBAgent) -> bool:
+    return any(each.health is Health.SUCCESS for found in agent.report().load_balancers for each in found.health)

@@ -66,6 +66,8 @@ class LBAgent:
         self._checks = health_checks
         self._enforcement = enforcement
         self._leaving: set[UUID] = set()
+        # Targets whose first verdict a command waits for: they join together, so that rings change once.
+        self._joining: set[TargetKey] = set()
         self._loop = EnforcementLoop[Desired, Observation](self._desire, enforcement.apply, interval=interval)
         self._drain = drain
         self._news = asyncio.Event()
@@ -101,10 +103,17 @@ class LBAgent:
         async with self._keeper.lock(identity):
             await self._keeper.put(configuration, lambda state: serving.check(state.configurations))
             self._leaving.discard(identity)
-            await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
+            await self._join(self._check_all())
             observed = await self._loop.enforce()
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
             return self._report_on(configuration, observed)
+
+    async def _join(self, new: frozenset[TargetKey]) -> None:
+        self._joining |= new
+        try:
+            await self._checks.first_verdicts(new, FIRST_VERDICT_LIMIT)
+        finally:
+            self._joining -= new
 
     async def delete(self, load_balancer_id: UUID, version: Version) -> None:
         """Withdraw, wait for the routers, let go. Raises StaleCommand, or SystemFailure when disk or kernel refuses."""
@@ -161,7 +170,8 @@ class LBAgent:
         )
 
     def _desire(self) -> Desired:
-        health = {key: verdict.health for key, verdict in self._checks.verdicts.items()}
+        decided = self._checks.verdicts.items()
+        health = {key: verdict.health for key, verdict in decided if key not in self._joining}
         return serving.desire(self._keeper.state.configurations, health, self._leaving)
 
     def _check_all(self) -> frozenset[TargetKey]:
