@@ -217,7 +217,7 @@ async def test_new_instances_join_together(machine: Machine) -> None:
     async with machine.agent(interval=0.01) as agent:
         command = asyncio.ensure_future(agent.put(balancer(service(backend(1), backend(2)))))
         async with asyncio.timeout(10):
-            while not _knows_a_healthy_one(agent):
+            while not _knows_a_healthy_one(agent):  # noqa: ASYNC110  reports come by asking
                 await asyncio.sleep(0.005)
             passes = len(data_plane.passes)
             while len(data_plane.passes) < passes + 2:  # noqa: ASYNC110  the loop's own thread counts
