@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bascule.lab import life, passage, picture, state, traffic
+from bascule.lab import faults, life, passage, picture, state, traffic
 from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import run_demo
 from bascule.lab.network import namespaces_of
@@ -112,12 +112,31 @@ def send_traffic(  # noqa: PLR0917  typer's way to name options
 
 
 @lab_app.command()
+def kill_node(node: str, name: Name = "demo") -> None:
+    """Kill a node of the lab as a power failure would: its agent gets a kill -9, its cable is dead."""
+    faults.kill_node(_lab_with(node, name), node)
+
+
+@lab_app.command()
+def revive_node(node: str, name: Name = "demo") -> None:
+    """Bring a killed node back: cable, agent, and what it carried before."""
+    faults.revive_node(_lab_with(node, name), node)
+
+
+@lab_app.command()
 def demo(
     name: Name = "demo",
     keep: Annotated[bool, typer.Option(help="Leave the lab up in the end, to play with.")] = False,
 ) -> None:
     """Show it all within two minutes: traffic, direct replies, scaling, the death of an LB node."""
     raise typer.Exit(0 if run_demo(name, keep=keep, console=Console()) else 1)
+
+
+def _lab_with(node: str, name: str) -> Lab:
+    lab = state.load(name)
+    if lab.hosts_only or node not in lab.agent_tokens:
+        raise NotFound(f"No agent runs on {node} in lab {name}: choose one of {', '.join(lab.agent_tokens)}.")
+    return lab
 
 
 def exports(lab: Lab) -> str:

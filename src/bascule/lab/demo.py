@@ -25,11 +25,12 @@ WHO = Port(name="who", protocol=Protocol.UDP, port=53, target_port=INSTANCE_PORT
 _EXCHANGES = 2000
 _NO_ADDRESS = IPv4Address(0)
 _PLAY = """Play with it:
-  bascule lab status -n {name}                        the picture, sessions, routes, health
-  bascule lab traffic -n {name}                       real connections through every service
+  bascule lab status -n {name}             picture, sessions, routes, health
+  bascule lab traffic -n {name}            connections through every service
+  bascule lab revive-node {victim} -n {name}    (kill-node kills it again)
   bascule lab exec -n {name} client -- curl -s http://{vip}/
   eval "$(bascule lab env -n {name})"; bascule lb list
-  bascule lab down -n {name}                          take it away"""
+  bascule lab down -n {name}               take it away"""
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class Demo:
     api: ControlPlane
     console: Console
     vip: IPv4Address = _NO_ADDRESS
+    victim: str = ""
     false_claims: list[str] = field(default_factory=list)
 
     @property
@@ -75,7 +77,10 @@ def run_demo(name: str, *, keep: bool, console: Console) -> bool:
             life.down(name)
     console.print(Rule(f"{time.monotonic() - began:.0f} s"))
     console.print(
-        _PLAY.format(name=name, vip=demo.vip) if keep else "The lab is gone again. To keep it: --keep", highlight=False
+        _PLAY.format(name=name, vip=demo.vip, victim=demo.victim)
+        if keep
+        else "The lab is gone again. To keep it: --keep",
+        highlight=False,
     )
     return not demo.false_claims
 
@@ -119,13 +124,13 @@ def _scale(demo: Demo) -> None:
 
 
 def _kill_a_node(demo: Demo) -> None:
-    victim = announcements(demo.lab)[demo.vip][0]
+    victim = demo.victim = announcements(demo.lab)[demo.vip][0]
     survivors = [host.name for host in demo.lab.topology.of_role(Role.LB_NODE) if host.name != victim]
     demo.console.print(Rule(f"{victim} dies: its agent killed, its cable dead, while traffic goes on"))
     with demo.console.status("Sending 200 connections a second"), Stream(demo.lab, demo.targets[0]) as stream:
         stream.wait_for_more(200)
-        faults.kill_node(demo.lab, victim)
         began = time.monotonic()
+        faults.kill_node(demo.lab, victim)
         wait_until(
             lambda: announcements(demo.lab).get(demo.vip) == tuple(survivors), what="The route's move", every=0.01
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bascule.lab.state import Lab
@@ -45,7 +44,7 @@ def roster(lab: Lab) -> tuple[Program, ...]:
     """Every program of the lab."""
     programs = [router_program(lab), *(instance_program(host) for host in lab.topology.of_role(Role.INSTANCE))]
     if not lab.hosts_only:
-        programs += _control_plane(lab)
+        programs += (api_program(lab), orchestrator_program(lab))
         programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.LB_NODE))
         programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.HYPERVISOR))
     return tuple(programs)
@@ -76,10 +75,10 @@ def agent_program(lab: Lab, node: str) -> Program:
         "BASCULE_BPF_DIR": f"{folder}/bpf",
     }
     if host.role is Role.LB_NODE:
-        module, more = "lb_agent", _lb_settings(lab, host)
+        module, more = "bascule.programs.lb_agent", _lb_settings(lab, host)
     else:
-        module, more = "hypervisor_agent", _hypervisor_settings(lab)
-    return Program(host=node, name="agent", command=_program(module), environment=environment | more)
+        module, more = "bascule.programs.hypervisor_agent", _hypervisor_settings(lab)
+    return Program(host=node, name="agent", command=_module(module), environment=environment | more)
 
 
 def orchestrator_program(lab: Lab) -> Program:
@@ -87,7 +86,7 @@ def orchestrator_program(lab: Lab) -> Program:
     return Program(
         host="control",
         name="orchestrator",
-        command=_program("orchestrator"),
+        command=_module("bascule.programs.orchestrator"),
         environment=_database(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}"},
     )
 
@@ -98,7 +97,7 @@ def api_program(lab: Lab) -> Program:
     return Program(
         host=OUTSIDE,
         name="api",
-        command=_program("api"),
+        command=_module("bascule.programs.api"),
         environment=_database(lab) | settings | {"BASCULE_PUBLIC_URL": lab.api_url},
     )
 
@@ -106,11 +105,6 @@ def api_program(lab: Lab) -> Program:
 def agent_url(host: Host) -> str:
     """Where the control plane finds a node's agent."""
     return f"http://{host.address}:{AGENT_PORT}"
-
-
-def _control_plane(lab: Lab) -> Iterator[Program]:
-    yield api_program(lab)
-    yield orchestrator_program(lab)
 
 
 def _database(lab: Lab) -> dict[str, str]:
@@ -140,7 +134,3 @@ def _hypervisor_settings(lab: Lab) -> dict[str, str]:
 
 def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name)
-
-
-def _program(name: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", f"from bascule.programs.{name} import main; main()")
