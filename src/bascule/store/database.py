@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bascule.model.errors import Unavailable
 
+log = structlog.stdlib.get_logger(__name__)
 _BUSY_TIMEOUT_MS = 10_000
 
 
@@ -73,7 +75,9 @@ class Database:
 
 
 def _unavailable(error: DBAPIError) -> Unavailable:
-    return Unavailable(f"The database does not answer ({error.orig}): the request was not carried out, try again.")
+    # The driver's words may tell of hosts and files: they are for the log, not for whoever asked.
+    log.warning("database does not answer", error=str(error.orig))
+    return Unavailable("The database does not answer: nothing was changed, try again.")
 
 
 def migrate(engine: Engine) -> None:

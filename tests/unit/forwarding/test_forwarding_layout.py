@@ -22,7 +22,7 @@ def test_counters_have_the_names_and_the_order_of_the_programs() -> None:
     """The counters of Python are the enumeration of C, word for word."""
     found = re.search(r"enum counter \{(.*?)\};", HEADER.read_text(), re.DOTALL)
     assert found
-    names = re.findall(r"[A-Z_]+", found[1])
+    names = re.findall(r"^\s*([A-Z_]+),", found[1], re.MULTILINE)
 
     assert names == [name.upper() for name in layout.COUNTERS] + ["COUNTERS"]
 
