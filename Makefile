@@ -58,8 +58,8 @@ format: setup ## Put every file into the project's format
 	$(BIN)/ruff check --fix .
 
 bench: setup ## Time what must be fast, beside what it is compared with
-	$(BIN)/python benchmarks/bench_maglev.py
-	$(BIN)/python benchmarks/bench_xdp.py
+	$(BIN)/python -m benchmarks.bench_maglev
+	$(BIN)/python -m benchmarks.bench_xdp
 
 docs: setup ## Write the reference pages that are generated from the code
 	$(BIN)/python tools/write_reference.py

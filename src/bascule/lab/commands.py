@@ -76,7 +76,7 @@ def env(name: Name = "demo") -> None:
 
 @lab_app.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def execute(host: str, command: Annotated[list[str], typer.Argument()], name: Name = "demo") -> None:
-    """Run a command on a host of the lab: bascule lab exec client -- curl http://203.0.113.0/"""
+    """Run a command on a host of the lab: bascule lab exec client -- curl http://203.0.113.16/"""
     found = namespaces_of(state.load(name).name)
     if host not in found:
         raise NotFound(f"There is no host {host} in lab {name}: choose one of {', '.join(found)}.")
@@ -151,12 +151,12 @@ def exports(lab: Lab) -> str:
 
 
 def parse_target(text: str) -> Target:
-    """Read `tcp:203.0.113.0:80`."""
+    """Read `tcp:203.0.113.16:80`."""
     try:
         protocol, address, port = text.split(":")
         return Target(Protocol(protocol), IPv4Address(address), int(port))
     except ValueError:
-        raise InvalidInput(f"{text!r} is no target: write it like tcp:203.0.113.0:80.", field="target") from None
+        raise InvalidInput(f"{text!r} is no target: write it like tcp:203.0.113.16:80.", field="target") from None
 
 
 def every_service(lab: Lab) -> list[Target]:

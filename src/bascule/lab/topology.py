@@ -1,6 +1,6 @@
 """The data centre as data: hosts, links, addresses and routes. Pure; `network` builds what this says.
 
-    client 198.51.100.11-26 ── router ── lb1, lb2        (announce VIPs of 203.0.113.0/28)
+    client 198.51.100.11-26 ── router ── lb1, lb2        (announce VIPs of 203.0.113.16/28)
                                  ├────── hv1 ── vm1, vm2
                                  ├────── hv2 ── vm3, vm4
                                  └────── control
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-VIPS = IPv4Network("203.0.113.0/28")
+VIPS = IPv4Network("203.0.113.16/28")
 TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
 INSTANCE_PORT = 8080
 AGENT_PORT = 7701

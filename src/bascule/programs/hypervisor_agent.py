@@ -12,6 +12,7 @@ from bascule.forwarding.interface import Forwarding
 from bascule.programs.settings import HypervisorAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
+from bascule.system.sole_process import sole_process
 
 
 def _ebpf(settings: HypervisorAgentSettings) -> Forwarding:
@@ -47,7 +48,9 @@ def build(settings: HypervisorAgentSettings) -> HypervisorAgent:
 
 def run(settings: HypervisorAgentSettings) -> None:
     """Run until SIGTERM; forwarding goes on without the process."""
-    serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+    # Two agents of one machine would undo each other\'s tables for ever.
+    with sole_process(settings.state_dir / settings.node_name / "hypervisor-agent.lock"):
+        serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.programs.settings import LBAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
+from bascule.system.sole_process import sole_process
 
 
 def _xdp(settings: LBAgentSettings) -> DataPlane:
@@ -77,7 +78,9 @@ def build(settings: LBAgentSettings) -> LBAgent:
 
 def run(settings: LBAgentSettings) -> None:
     """Run until SIGTERM; the data plane and the announcer go on without the process."""
-    serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+    # Two agents of one machine would undo each other\'s tables for ever.
+    with sole_process(settings.state_dir / settings.node_name / "lb-agent.lock"):
+        serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
 
 
 def main() -> None:

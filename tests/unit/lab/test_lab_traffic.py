@@ -81,7 +81,7 @@ def test_a_closed_port_is_a_refusal(unused_port: int) -> None:
 def _tally() -> Tally:
     good = [Answer("198.51.100.11", seen="198.51.100.11", name=name, seconds=0.01) for name in ("vm2", "vm1", "vm2")]
     odd = Answer("198.51.100.11", seen="10.0.1.2", name="vm1", seconds=0.03)
-    return Tally(parse_target("tcp:203.0.113.0:80"), [*good, odd, Answer("198.51.100.12", error="no answer in time")])
+    return Tally(parse_target("tcp:203.0.113.16:80"), [*good, odd, Answer("198.51.100.12", error="no answer in time")])
 
 
 def test_a_tally_counts() -> None:
@@ -96,13 +96,13 @@ def test_a_tally_counts() -> None:
 
 def test_an_empty_tally_has_no_latency() -> None:
     """Without an answer there is no latency to tell."""
-    assert Tally(parse_target("udp:203.0.113.0:53")).latency_ms() == (0.0, 0.0)
+    assert Tally(parse_target("udp:203.0.113.16:53")).latency_ms() == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("text", ["", "tcp", "icmp:203.0.113.0:80", "tcp:nowhere:80", "tcp:203.0.113.0:http"])
+@pytest.mark.parametrize("text", ["", "tcp", "icmp:203.0.113.16:80", "tcp:nowhere:80", "tcp:203.0.113.16:http"])
 def test_a_target_is_spelled_right(text: str) -> None:
     """What is no target is refused with an example of one."""
-    with pytest.raises(InvalidInput, match=r"tcp:203\.0\.113\.0:80"):
+    with pytest.raises(InvalidInput, match=r"tcp:203\.0\.113\.16:80"):
         parse_target(text)
 
 
