@@ -14,14 +14,13 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from tests.bpf import hypervisor_packets as packets
-from tests.bpf.balancer_bench import CLIENT, VIP, Bench, backend, reason_to_skip, service
-from tests.bpf.hypervisor_packets import ACK, SYN, Ends
-
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system import bpf
 from bascule.system.commands import run
+from tests.bpf import hypervisor_packets as packets
+from tests.bpf.balancer_bench import CLIENT, VIP, Bench, backend, reason_to_skip, service
+from tests.bpf.hypervisor_packets import ACK, SYN, Ends
 
 PACKETS_A_RUN = 32
 RUNS = 1000

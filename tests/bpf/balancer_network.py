@@ -23,14 +23,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
-from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, VIP, disable_ipv6
-
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, VIP, disable_ipv6
 
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 LB, BACKENDS = IPv4Address("10.0.0.1"), (IPv4Address("10.128.0.1"), IPv4Address("10.128.0.2"))

@@ -6,13 +6,13 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from tests.bpf.hypervisor_packets import ETHERNET, Ends, Packet, frame, read, tunnelled
 
 from bascule import native
 from bascule.forwarding.ebpf import layout
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
+from tests.bpf.hypervisor_packets import ETHERNET, Ends, Packet, frame, read, tunnelled
 
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
 DROPPED, LET_THROUGH = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC

@@ -9,10 +9,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from tests.bpf.balancer_bench import ROUTER_MAC, Bench, reason_to_skip
 
 from bascule.system.neighbours import NextHop, NextHops
 from bascule.system.route_watch import RouteWatch
+from tests.bpf.balancer_bench import ROUTER_MAC, Bench, reason_to_skip
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 

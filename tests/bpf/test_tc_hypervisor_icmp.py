@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.bpf.hypervisor_packets import ETHERNET, ICMP, frame, icmp_error, ip, read, tcp, tunnelled, udp
 from tests.bpf.hypervisor_programs import (
     AT_DNS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.bpf.hypervisor_packets import ETHERNET, SYN, SYN_ACK, frame, read, tcp
 from tests.bpf.hypervisor_programs import AT_WEB, LET_THROUGH, NEEDS, TO_WEB, Programs
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
-from tests.bpf.hypervisor_packets import ETHERNET, Ends, icmp_error, tcp, tunnelled, udp
 
 from bascule.model.strategies import Protocol
+from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
+from tests.bpf.hypervisor_packets import ETHERNET, Ends, icmp_error, tcp, tunnelled, udp
 
 FIRST, SECOND = INSTANCES
 ROUTER = IPv4Address("192.0.2.1")

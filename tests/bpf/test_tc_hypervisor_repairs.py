@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from bascule.forwarding.ebpf import pins
+from bascule.model.errors import SystemFailure
+from bascule.system.bpf import BpfObject
+from bascule.system.commands import run
 from tests.bpf.hypervisor_network import (
     INSTANCES,
     TIMEOUT,
@@ -19,11 +24,6 @@ from tests.bpf.hypervisor_network import (
     rule,
     sysctl,
 )
-
-from bascule.forwarding.ebpf import pins
-from bascule.model.errors import SystemFailure
-from bascule.system.bpf import BpfObject
-from bascule.system.commands import run
 
 FIRST, SECOND = INSTANCES
 WEB, OTHER = rule(80, FIRST, 8080), rule(81, SECOND, 8081)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.bpf.balancer_bench import VIP, backend, reason_to_skip, service
-from tests.bpf.balancer_network import Network, ask, until
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system.commands import run
+from tests.bpf.balancer_bench import VIP, backend, reason_to_skip, service
+from tests.bpf.balancer_network import Network, ask, until
 
 pytestmark = [
     pytest.mark.root,

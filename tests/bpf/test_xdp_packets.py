@@ -11,6 +11,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
+from bascule.dataplanes.xdp.driver import XdpDataPlane
+from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.errors import SystemFailure
+from bascule.model.strategies import Protocol, Strategy
+from bascule.model.virtual_services import VirtualService
 from tests.bpf import hypervisor_packets as packets
 from tests.bpf.balancer_bench import (
     CLIENT,
@@ -26,12 +32,6 @@ from tests.bpf.balancer_bench import (
     service,
 )
 from tests.bpf.hypervisor_packets import ACK, SYN, Ends, frame
-
-from bascule.dataplanes.xdp.driver import XdpDataPlane
-from bascule.dataplanes.xdp.tables import IdleTimes
-from bascule.model.errors import SystemFailure
-from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import VirtualService
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.dataplanes.interface import DataPlane
@@ -16,6 +15,7 @@ from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Strategy
 from bascule.model.virtual_services import VirtualService
+from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 
 WEB = service(backend(1), backend(2, 3))
 OTHER = service(backend(2), port=81)

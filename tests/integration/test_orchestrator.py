@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
-from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
 
 from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.reconciler import LoadBalancerReconciler
@@ -27,6 +26,7 @@ from bascule.orchestration.worker import Worker
 from bascule.store import changes, hypervisors, lb_nodes, load_balancers, operations, tables
 from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import orchestration
+from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
 
 NODES = tuple(LBNode(id=uuid4(), name=f"lb{n}", agent=Agent(url=f"http://lb{n}", token="t" * 16)) for n in (1, 2))
 HOSTS = tuple(Hypervisor(id=uuid4(), name=f"hv{n}", agent=Agent(url=f"http://hv{n}", token="t" * 16)) for n in (1, 2))

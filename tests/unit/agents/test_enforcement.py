@@ -7,14 +7,13 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from uuid import UUID
 
-from bascule.dataplanes.fake import FakeDataPlane
-from tests.unit.agents.builders import VIP, balancer, service
-
 from bascule.agents.lb_node import serving
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.lb_node.serving import Desired
 from bascule.announcers.fake import FakeAnnouncer
+from bascule.dataplanes.fake import FakeDataPlane
 from bascule.model.virtual_services import VirtualService
+from tests.unit.agents.builders import VIP, balancer, service
 
 OTHER = IPv4Address("192.0.2.2")
 

@@ -12,7 +12,6 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from tests.unit.agents.builders import VIP, backend, balancer, service
 
 from bascule.agents.fencing import DesiredState
 from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent, SavedVerdict
@@ -27,6 +26,7 @@ from bascule.model.configurations import Version
 from bascule.model.errors import StaleCommand, SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
 from bascule.model.virtual_services import VirtualService
+from tests.unit.agents.builders import VIP, backend, balancer, service
 
 LB = UUID(int=1)
 

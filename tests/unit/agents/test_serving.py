@@ -7,7 +7,6 @@ from ipaddress import IPv4Address
 from uuid import UUID
 
 import pytest
-from tests.unit.agents.builders import VIP, backend, balancer, service
 
 from bascule.agents.lb_node import serving
 from bascule.healthchecks.interface import TargetKey
@@ -16,6 +15,7 @@ from bascule.model.errors import InvalidInput, Taken
 from bascule.model.health_checks import Health
 from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ServiceKey
+from tests.unit.agents.builders import VIP, backend, balancer, service
 
 
 def health(**verdicts: Health) -> dict[TargetKey, Health]:

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.api.installation import ADMIN_TOKEN, Installation
 
 from bascule.api.gate import BODY_MAX
 from bascule.wire.signatures import Credential, header, sign
+from tests.unit.api.installation import ADMIN_TOKEN, Installation
 
 PATH = "/v2/load-balancer"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.unit.api.installation import Installation, service_body
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tests.unit.api.installation import Installation, created, reference
-
 from bascule.model.instance_pools import InstancePoolState
 from bascule.store import load_balancers, operations
+from tests.unit.api.installation import Installation, created, reference
 
 
 def test_a_pool_grows_by_registration_and_scales_up_to_it(api: Installation) -> None:

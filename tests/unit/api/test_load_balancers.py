@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
-from tests.unit.api.installation import Installation, installation, reference, service_body
 
 from bascule.model.health_checks import Health
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.model.reports import BackendHealth
 from bascule.store import health_statuses, lb_nodes, load_balancers, operations, placements, services, tables
+from tests.unit.api.installation import Installation, installation, reference, service_body
 
 
 def operation_state(api: Installation, operation_id: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from sqlalchemy import insert
-from tests.unit.api.installation import Installation, created
 
 from bascule.store import placements
 from bascule.store.tables import orchestration
+from tests.unit.api.installation import Installation, created
 
 AGENT = {"agent-url": "http://192.0.2.9:7701", "agent-token": "a-token-of-an-agent"}
 

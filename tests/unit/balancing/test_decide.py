@@ -8,6 +8,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bascule.balancing.decide import decide
+from bascule.balancing.steps.forwarding import ApplyForwarding
+from bascule.model.errors import StaleCommand, Unavailable
+from bascule.model.load_balancers import LoadBalancerState
+from bascule.orchestration.jobs import Step, walk
 from tests.unit.balancing.world import (
     LB_ID,
     World,
@@ -19,12 +25,6 @@ from tests.unit.balancing.world import (
     run_some,
     service,
 )
-
-from bascule.balancing.decide import decide
-from bascule.balancing.steps.forwarding import ApplyForwarding
-from bascule.model.errors import StaleCommand, Unavailable
-from bascule.model.load_balancers import LoadBalancerState
-from bascule.orchestration.jobs import Step, walk
 
 CHANCE = random.Random(0)
 

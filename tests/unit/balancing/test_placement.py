@@ -7,10 +7,10 @@ from uuid import UUID, uuid5
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.balancing.world import lb_node
 
 from bascule.balancing.placement import place
 from bascule.model.nodes import LBNode
+from tests.unit.balancing.world import lb_node
 
 SOMETHING = UUID(int=9)
 
