@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.bpf.hypervisor_packets import ETHERNET, ICMP, frame, icmp_error, ip, read, tcp, tunnelled, udp
@@ -23,14 +21,6 @@ from tests.bpf.hypervisor_programs import (
 )
 
 pytestmark = NEEDS
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    """Freshly loaded programs."""
-    loaded = Programs()
-    yield loaded
-    loaded.close()
 
 
 @pytest.mark.parametrize("kind", [3, 11, 12])

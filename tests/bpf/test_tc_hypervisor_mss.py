@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.bpf.hypervisor_packets import ETHERNET, SYN, SYN_ACK, frame, read, tcp
 from tests.bpf.hypervisor_programs import AT_WEB, LET_THROUGH, NEEDS, TO_WEB, Programs
 
 pytestmark = NEEDS
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    """Freshly loaded programs."""
-    loaded = Programs()
-    yield loaded
-    loaded.close()
 
 
 def tcp_with_options(options: bytes) -> bytes:

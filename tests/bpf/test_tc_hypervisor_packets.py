@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.bpf.hypervisor_packets import (
@@ -36,14 +34,6 @@ from tests.bpf.hypervisor_programs import (
 )
 
 pytestmark = NEEDS
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    """Freshly loaded programs."""
-    loaded = Programs()
-    yield loaded
-    loaded.close()
 
 
 @pytest.mark.parametrize("flags", [SYN, ACK])
