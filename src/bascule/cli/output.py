@@ -89,6 +89,8 @@ def _cell(value: object, separator: str = "\n") -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, BaseModel):
+        if type(value).__str__ is not BaseModel.__str__:
+            return str(value)
         fields = value.model_dump(mode="json", by_alias=True, exclude_none=True)
         return " ".join(f"{name}={_cell(one, ',')}" for name, one in fields.items() if one not in ("", []))
     if isinstance(value, Mapping):

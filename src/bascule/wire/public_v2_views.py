@@ -39,6 +39,10 @@ class ServerStatusView(View):
     public_ip: IPv4Address
     status: Literal[Health.SUCCESS, Health.FAILURE]
 
+    def __str__(self) -> str:
+        """As a table shows it."""
+        return f"{self.public_ip} {self.status}"
+
 
 class ServiceView(View):
     """A service."""
