@@ -89,12 +89,17 @@ def _cell(value: object, separator: str = "\n") -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, BaseModel):
-        if type(value).__str__ is not BaseModel.__str__:
-            return str(value)
-        fields = value.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return " ".join(f"{name}={_cell(one, ',')}" for name, one in fields.items() if one not in ("", []))
+        return _fields(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={_cell(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)):
         return separator.join(_cell(one) for one in value) or "-"
     return str(value)
+
+
+def _fields(value: BaseModel) -> str:
+    """In its own words where it has some, else field by field."""
+    if type(value).__str__ is not BaseModel.__str__:
+        return str(value)
+    fields = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return " ".join(f"{name}={_cell(one, ',')}" for name, one in fields.items() if one not in ("", []))

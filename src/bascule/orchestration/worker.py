@@ -51,10 +51,12 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled. A database that is away is waited for."""
-        with self._transaction() as connection:
-            self._queue.release_all(connection, self.name)
+        heir = True
         while True:
             try:
+                if heir:
+                    self._give_up_what_was_left()
+                    heir = False
                 worked = await self.run_once()
             except LeaseLost as error:
                 log.warning("lease lost", worker=self.name, error=error.sentence)
@@ -64,6 +66,11 @@ class Worker:
                 worked = False
             if not worked:
                 await self._clock.sleep(self._idle)
+
+    def _give_up_what_was_left(self) -> None:
+        """Leases that a process of this name held when it died need not run out first."""
+        with self._transaction() as connection:
+            self._queue.release_all(connection, self.name)
 
     async def run_once(self) -> bool:
         """Reconcile the most urgent entity, if any is due; False when none was."""

@@ -16,24 +16,45 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from bascule.model.errors import Unavailable
+from bascule.model.errors import InvalidInput, SystemFailure, Unavailable
 
 log = structlog.stdlib.get_logger(__name__)
 _BUSY_TIMEOUT_MS = 10_000
 
 
 def open_database(url: str) -> Engine:
-    """An engine for `sqlite:///path` (WAL) or `postgresql+psycopg://…`; creates a missing SQLite directory."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    if parsed.get_backend_name() == "sqlite":
+    """An engine for `sqlite:///path` (WAL) or `postgresql+psycopg://…`; creates a missing SQLite directory.
+
+    Raises InvalidInput for a URL nobody can read, and SystemFailure when the directory cannot be made.
+    """
+    try:
+        parsed = make_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise InvalidInput(
+            f"BASCULE_DATABASE_URL cannot be used ({error}): write sqlite:////path/to/bascule.db.",
+            field="BASCULE_DATABASE_URL",
+        ) from error
+    if is_sqlite:
+        _make_room(parsed.database)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _make_room(path: str | None) -> None:
+    """The directory of the file; none for a database in memory."""
+    if not path or path == ":memory:":
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemFailure(
+            f"Cannot make the directory of {path}: {error.strerror}. Check BASCULE_DATABASE_URL."
+        ) from error
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
@@ -58,33 +79,39 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back by an exception."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except OperationalError as error:
-            raise _unavailable(error) from error
+        with _answering(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: it never waits for a writer."""
-        try:
-            with self.engine.connect().execution_options(bascule_reads=True) as connection, connection.begin():
-                yield connection
-        except OperationalError as error:
-            raise _unavailable(error) from error
+        reading = {"bascule_reads": True}
+        with _answering(), self.engine.connect().execution_options(**reading) as connection, connection.begin():
+            yield connection
 
 
-def _unavailable(error: DBAPIError) -> Unavailable:
-    # The driver's words may tell of hosts and files: they are for the log, not for whoever asked.
-    log.warning("database does not answer", error=str(error.orig))
-    return Unavailable("The database does not answer: nothing was changed, try again.")
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the driver's refusals into Unavailable; violated constraints and our own mistakes pass through."""
+    try:
+        yield
+    except DatabaseError as error:
+        # OperationalError: away, locked, full. DatabaseError itself: SQLite says so of a file that is no database.
+        if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+            raise
+        # The driver's words may tell of hosts and files: they are for the log, not for whoever asked.
+        log.warning("database does not answer", error=str(error.orig))
+        raise Unavailable("The database does not answer: nothing was changed, try again.") from error
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest migration. Safe to call from several processes at once: one goes first."""
+    """Bring the tables to the newest migration. Safe to call from several processes at once: one goes first.
+
+    Raises Unavailable when the database does not answer.
+    """
     config = Config()
     config.set_main_option("script_location", "bascule.store:migrations")
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+    with Database(engine).write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from bascule.model.errors import SystemFailure, Unavailable
 from bascule.orchestration.jobs import Action, Job, Parallel, Sequence, Step, Try, walk
+from bascule.orchestration.journal import Transaction
 from bascule.orchestration.queue import Claim, Entity, Priority, Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.orchestration.retry import RetryPolicy
@@ -113,7 +115,22 @@ class Stage:
     talker: Talker
     alarms: Alarms
     queue: Queue
-    worker: Worker
+
+    def __post_init__(self) -> None:
+        self.worker = self.new_worker(self.database.write)
+
+    def new_worker(self, transaction: Transaction) -> Worker:
+        """A worker that reaches the database in this way."""
+        return Worker(
+            name="test",
+            reconcilers={"thing": self.talker},
+            tables=orchestration,
+            transaction=transaction,
+            clock=self.clock,
+            chance=random.Random(1),
+            escalation=self.alarms,
+            policy=RetryPolicy(first=1.0, longest=8.0, escalate_after=3),
+        )
 
     def ask(self) -> None:
         """Request a run."""
@@ -134,18 +151,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """Everything needed to run a worker."""
     engine = open_database(f"sqlite:///{tmp_path}/worker.db")
     migrate(engine)
-    database, clock, talker, alarms = Database(engine), HandClock(), Talker(None), Alarms()
-    worker = Worker(
-        name="test",
-        reconcilers={"thing": talker},
-        tables=orchestration,
-        transaction=database.write,
-        clock=clock,
-        chance=random.Random(1),
-        escalation=alarms,
-        policy=RetryPolicy(first=1.0, longest=8.0, escalate_after=3),
-    )
-    yield Stage(database, clock, talker, alarms, Queue(orchestration), worker)
+    yield Stage(Database(engine), HandClock(), Talker(None), Alarms(), Queue(orchestration))
     engine.dispose()
 
 
@@ -280,3 +286,28 @@ def test_delays_grow_and_are_bounded() -> None:
 def test_errors_carry_a_sentence() -> None:
     """The record of a failure is the error's own sentence."""
     assert SystemFailure("Do this.").sentence == "Do this."
+
+
+async def test_a_database_that_is_away_costs_nothing_but_time(stage: Stage) -> None:
+    """While no transaction opens the worker waits; when one does, the job that was waiting is done."""
+    stage.talker.job = Step(Say("at last"))
+    stage.ask()
+    refusals = 5
+
+    @contextmanager
+    def sometimes() -> Iterator[Connection]:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise Unavailable("The database does not answer: nothing was changed, try again.")
+        with stage.database.write() as connection:
+            yield connection
+
+    worker = stage.new_worker(sometimes)
+    run = asyncio.ensure_future(worker.run())
+    async with asyncio.timeout(10):
+        await stage.talker.spoke.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert refusals == 0
