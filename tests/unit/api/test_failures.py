@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import text
 
 from tests.unit.api.installation import Installation
@@ -24,3 +26,12 @@ def test_what_nobody_foresaw_is_500_without_a_trace(api: Installation) -> None:
     assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
     assert "dreaming" not in response.text
     assert "Traceback" not in response.text
+
+
+def test_the_documentation_needs_no_other_machine(api: Installation) -> None:
+    """The page at /docs and all it loads come from the API itself."""
+    page = api.strangers.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    assert all(path.startswith("/") for path in loaded)
+    assert all(api.strangers.get(path).status_code == 200 for path in loaded)
