@@ -14,9 +14,9 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from bascule.cli.application import app
 from bascule.model import errors
 from bascule.programs import settings
+from bascule.programs.command_line import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 
 from bascule.lab import network, passage, processes, registration, router, state
+from bascule.lab.examination import examine
 from bascule.lab.mounts import mounts_below, unmount_below
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
@@ -65,6 +66,9 @@ def _build(lab: Lab, tell: Tell) -> Lab:
     network.build(lab.name, lab.topology)
     passage.start_counting(lab)
     router.configure(lab)
+    if not lab.hosts_only:
+        tell("The doctor looks at LB nodes and hypervisors")
+        examine(lab)
     tell("BIRD, instances" if lab.hosts_only else "BIRD, instances, agents, orchestrator and API")
     programs = roster(lab)
     for program in programs:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from bascule.cli.application import app
+from bascule.doctor.command import doctor
 from bascule.lab.commands import lab_app
 from bascule.model.errors import BasculeError
 
@@ -23,5 +24,6 @@ def main() -> None:
         sys.exit(1)
 
 
-# Joined here: the lab acts on this machine, the other commands reach the system through the API only.
+# Joined here: the doctor and the lab act on this machine, the other commands reach the system through the API only.
 app.add_typer(lab_app, name="lab")
+app.command()(doctor)

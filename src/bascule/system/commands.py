@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from bascule.model.errors import SystemFailure
 
 
-def run(command: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0) -> str:
-    """Run and return standard output. Raises SystemFailure when missing, failing, or slower than `timeout` seconds."""
+def run(command: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0, merge_errors: bool = False) -> str:
+    """Run and return standard output, followed by what went to standard error if `merge_errors`.
+
+    Raises SystemFailure when missing, failing, or slower than `timeout` seconds.
+    """
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     except FileNotFoundError:
@@ -21,4 +24,4 @@ def run(command: Sequence[str], *, stdin: str | None = None, timeout: float = 10
     if done.returncode:
         words = (done.stderr or done.stdout).strip() or "no message"
         raise SystemFailure(f"`{' '.join(command)}` failed with status {done.returncode}: {words}")
-    return done.stdout
+    return done.stdout + done.stderr if merge_errors else done.stdout

@@ -91,6 +91,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_tc_detach": (_INT, (_POINTER, _POINTER)),
     "bpf_tc_query": (_INT, (_POINTER, _POINTER)),
     "bpf_prog_test_run_opts": (_INT, (_INT, _POINTER)),
+    "libbpf_probe_bpf_prog_type": (_INT, (_INT, _POINTER)),
 }
 
 
@@ -123,3 +124,22 @@ def check(result: int | None, what: str) -> int:
         number = c.get_errno() if result in (None, -1) else -(result or 0)
         raise SystemFailure(f"{what}: {os.strerror(number)} ({errno.errorcode.get(number, number)})")
     return result
+
+
+# linux/bpf.h
+PROG_TYPE_SCHED_CLS = 3
+PROG_TYPE_XDP = 6
+
+
+def is_installed() -> bool:
+    """Whether the library can be loaded."""
+    try:
+        _library()
+    except SystemFailure:
+        return False
+    return True
+
+
+def has_program_type(kind: int) -> bool:
+    """Whether the kernel takes programs of this type from us."""
+    return bool(call("libbpf_probe_bpf_prog_type", kind, None) == 1)

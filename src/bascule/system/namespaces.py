@@ -38,17 +38,34 @@ def enter(name: str) -> None:
 
 def call_in(name: str, function: Callable[[], T]) -> T:
     """Call the function inside the named namespace and return its result; its exceptions come through."""
+    return _in_a_thread(lambda: enter(name), function, f"netns-{name}")
+
+
+def call_apart(function: Callable[[], T]) -> T:
+    """Call the function in a new network namespace that goes away with it, to try what the kernel can do.
+
+    Raises SystemFailure without root.
+    """
+    return _in_a_thread(_leave, function, "netns-apart")
+
+
+def _leave() -> None:
+    if _libc.unshare(_CLONE_NEWNET):
+        raise SystemFailure(f"Cannot make a network namespace: {os.strerror(ctypes.get_errno())}. Are you root?")
+
+
+def _in_a_thread(move: Callable[[], None], function: Callable[[], T], name: str) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
 
     def body() -> None:
         try:
-            enter(name)
+            move()
             results.append(function())
         except BaseException as error:  # noqa: BLE001  whatever it is belongs to the caller, who runs in another thread
             errors.append(error)
 
-    thread = threading.Thread(target=body, name=f"netns-{name}")
+    thread = threading.Thread(target=body, name=name)
     thread.start()
     thread.join()
     if errors:

@@ -1,0 +1,161 @@
+"""The doctor reads real network namespaces, and its fixes mend what it finds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from bascule.doctor.facts import Choice
+from bascule.doctor.gather_network import gather_network
+from bascule.lab import life
+from bascule.lab.examination import examine
+from bascule.lab.network import namespace
+from bascule.lab.topology import Shape
+from bascule.model.errors import SystemFailure
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
+
+PEER = "192.0.2.2"
+_DOCTOR = "from bascule.programs.command_line import main; main()"
+_MISSING = [tool for tool in ("ip", "nft", "sysctl", "bird") if shutil.which(tool) is None]
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces"),
+    pytest.mark.skipif(bool(_MISSING), reason=f"needs {_MISSING}"),
+]
+
+
+class Machine:
+    """A machine with an uplink to a peer, and an interface that leads to an instance."""
+
+    def __init__(self) -> None:
+        self.name = f"t{uuid4().hex[:8]}"
+        self.peer = f"{self.name}-peer"
+
+    def build(self) -> None:
+        for name in (self.name, self.peer):
+            run(["ip", "netns", "add", name])
+        self.ip(f"link add eth0 mtu 1600 type veth peer name eth0 mtu 1600 netns {self.peer}")
+        self.ip("link add tap1 type veth peer name tap1-far")
+        for name, address in ((self.name, "192.0.2.1/24"), (self.peer, f"{PEER}/24")):
+            run(["ip", "-n", name, "addr", "add", address, "dev", "eth0"])
+            run(["ip", "-n", name, "link", "set", "eth0", "up"])
+        self.ip("link set tap1 up")
+        self.run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tap1.rp_filter=0 net.ipv4.ip_forward=1")
+
+    def remove(self) -> None:
+        for name in (self.name, self.peer):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+    def ip(self, words: str) -> None:
+        run(["ip", "-n", self.name, *words.split()])
+
+    def run(self, command: str) -> None:
+        """As an operator would, in a shell."""
+        run(["ip", "netns", "exec", self.name, "sh", "-c", command])
+
+    def doctor(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """The command's exit code and its findings by subject."""
+        command = [sys.executable, "-c", _DOCTOR, "doctor", "--output", "json", "--interface", "eth0", *words]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "BASCULE_UPLINKS": "eth0"}
+        child = call_in(
+            self.name,
+            lambda: subprocess.run(command, capture_output=True, text=True, env=environment, check=False),
+        )
+        assert not child.stderr
+        return child.returncode, {finding["subject"]: finding for finding in json.loads(child.stdout)}
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """One machine."""
+    built = Machine()
+    try:
+        built.build()
+        yield built
+    finally:
+        built.remove()
+
+
+@pytest.mark.parametrize(
+    ("damage", "subject"),
+    [
+        ("sysctl -qw net.ipv4.conf.tap1.rp_filter=1", "rp_filter tap1"),
+        ("sysctl -qw net.ipv4.conf.all.rp_filter=1", "rp_filter tap1"),
+        ("sysctl -qw net.ipv4.ip_forward=0", "ip_forward"),
+        ("ip link set eth0 down", "interface eth0"),
+        ("ip link set eth0 mtu 1400", f"path to {PEER}"),
+    ],
+)
+def test_a_problem_is_gone_after_its_fix(machine: Machine, damage: str, subject: str) -> None:
+    """A machine that is made unfit fails with a finding; running the printed fix makes it fit again."""
+    hypervisor = ("--role", "hypervisor", "--towards", PEER)
+    before, _ = machine.doctor(*hypervisor)
+    machine.run(damage)
+    damaged, findings = machine.doctor(*hypervisor)
+    assert (before, damaged) == (0, 1)
+    assert findings[subject]["level"] == "problem"
+
+    machine.run(findings[subject]["fix"])
+
+    code, findings = machine.doctor(*hypervisor)
+    assert code == 0, [finding for finding in findings.values() if finding["level"] == "problem"]
+
+
+def test_warnings_leave_with_their_fixes_too(machine: Machine) -> None:
+    """ARP that is too eager, and a rule that drops what conntrack does not know, are mended by the printed commands."""
+    machine.run("nft 'add table inet filter; add chain inet filter forward { type filter hook forward priority 0; }'")
+    machine.run("nft add rule inet filter forward ct state invalid drop")
+    code, findings = machine.doctor()
+    warned = {subject: finding["fix"] for subject, finding in findings.items() if finding["level"] == "warning"}
+    assert code == 0
+    for subject in ("arp eth0", "rule in inet filter forward"):
+        machine.run(warned[subject])
+
+    _, findings = machine.doctor()
+
+    assert findings["arp eth0"]["level"] == "ok"
+    assert "rule in inet filter forward" not in findings
+
+
+def test_a_narrow_switch_between_is_found(machine: Machine) -> None:
+    """Packets that the route takes and the other end does not answer are told apart from those that arrive."""
+    run(["ip", "-n", machine.peer, "link", "set", "eth0", "mtu", "1400"])
+
+    facts = call_in(machine.name, lambda: gather_network(Choice(), [IPv4Address(PEER)]))
+
+    (path,) = facts.paths
+    assert (path.interface, path.route_mtu, path.answered) == ("eth0", 1600, 576)
+
+
+def test_it_tells_native_xdp(machine: Machine) -> None:
+    """veth runs XDP natively, a bridge does not."""
+    machine.ip("link add br0 type bridge")
+    facts = call_in(machine.name, lambda: gather_network(Choice()))
+    assert facts.interfaces["eth0"].native_xdp
+    assert facts.interfaces["br0"].native_xdp is False
+
+
+@pytest.mark.lab
+def test_a_lab_is_refused_with_the_doctors_sentence() -> None:
+    """A hypervisor of a lab that cannot forward is named with the fix; without that fault there is nothing to say."""
+    lab = life.up(f"t{uuid4().hex[:6]}", Shape(), hosts_only=True)
+    try:
+        examine(lab)
+        switch = Path("/proc/sys/net/ipv4/ip_forward")
+        call_in(namespace(lab.name, "hv1"), lambda: switch.write_text("0"))
+        with pytest.raises(SystemFailure, match=r"hv1 cannot work: .*sysctl -w net\.ipv4\.ip_forward=1"):
+            examine(lab)
+    finally:
+        life.down(lab.name)
