@@ -10,13 +10,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __be32);
-	__type(value, __u32); // the mark by which nftables knows the instance
+	__type(value, __u32); // the mark by which nftables knows the instance: its address, in host order
 } instances SEC(".maps");
 
 enum counter {
 	DECAPSULATED,           // the tunnel's header was taken off
 	DROPPED_MALFORMED,      // what is in the tunnel is no IPv4 packet
 	DROPPED_FRAGMENT,       // of a tunnel: LB nodes send none
+	DROPPED_UNTRANSLATED,   // on its way back to the LB nodes with its mark: somebody took nftables' rules away
 	PASSED_FOREIGN_TUNNEL,  // to the kernel: a tunnel from elsewhere than the LB nodes
 	PASSED_OTHER,           // to the kernel: none of our business
 	COUNTERS,

@@ -1,6 +1,10 @@
-// Takes packets out of the LB nodes' tunnels on the ingress of a hypervisor's uplink, although the outer destination is
-// an instance's own address, and marks them with the instance: the inner packet no longer says which one was chosen.
-// nftables translates by that mark (`src/bascule/forwarding/netfilter/render.py`).
+// A hypervisor whose packets nftables translates (`src/bascule/forwarding/netfilter/render.py`).
+//
+//   hypervisor_decapsulate  ingress of each uplink: takes packets out of the LB nodes' tunnels, although the outer
+//                           destination is an instance's own address, and marks them with the instance: the inner
+//                           packet no longer says which one was chosen. nftables translates by that mark and clears it
+//   hypervisor_guard        egress of each uplink: drops what still carries it. Without nftables' rules the packet goes
+//                           back to the LB nodes, which send it here again, until its TTL ends
 #include <linux/pkt_cls.h>
 
 #include "decapsulate_maps.h"
@@ -26,6 +30,16 @@ int hypervisor_decapsulate(struct __sk_buff *skb)
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	skb->mark = *mark;
 	return fate(DECAPSULATED, TC_ACT_UNSPEC);
+}
+
+SEC("tc")
+int hypervisor_guard(struct __sk_buff *skb)
+{
+	__be32 instance = bpf_htonl(skb->mark);
+
+	if (!instance || !bpf_map_lookup_elem(&instances, &instance))
+		return TC_ACT_UNSPEC;
+	return fate(DROPPED_UNTRANSLATED, TC_ACT_SHOT);
 }
 
 char _license[] SEC("license") = "GPL";

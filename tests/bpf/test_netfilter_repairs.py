@@ -130,6 +130,16 @@ def test_strays_do_not_circle(network: Network) -> None:
     until("the packet to be dropped", lambda: network.counters(driver)["dropped_no_rule"] == 1)
 
 
+def test_nothing_circles_without_the_table(network: Network) -> None:
+    """While nftables' rules are gone, what came out of a tunnel is not sent back to where it came from."""
+    network.ip("hypervisor", f"route add {VIP} via {CLIENT}")
+    driver = network.driver(WEB)
+    nft(network, "flush ruleset")
+    network.send_raw(tunnelled(FIRST, tcp(Ends(CLIENT, 40000, VIP, 80))))
+
+    until("the packet to be dropped", lambda: network.counters(driver)["dropped_untranslated"] == 1)
+
+
 def test_the_mark_ends_with_the_translation(network: Network) -> None:
     """Policy routing by mark never sees ours: a blackhole for the instance's mark catches nothing."""
     network.driver(WEB)
@@ -161,7 +171,9 @@ def test_a_removed_filter_is_attached_again(network: Network) -> None:
     driver = network.driver(WEB)
     run(["tc", "-n", network.namespace("hypervisor"), "qdisc", "del", "dev", "uplink0", "clsact"])
 
-    assert network.enforce(driver, WEB) == ("Attached hypervisor_decapsulate to uplink0.",)
+    repairs = network.enforce(driver, WEB)
+
+    assert repairs == ("Attached hypervisor_guard to uplink0.", "Attached hypervisor_decapsulate to uplink0.")
     assert_serves(network)
 
 

@@ -9,8 +9,7 @@ instance sees the second connection come from another port: the kernel must tell
 
 Rules of others that write marks in prerouting before `dstnat - 10` (priority -110) must spare packets that carry one.
 
-Should somebody flush nftables, what is in flight may circle between this host and the LB nodes until its TTL ends, for
-as long as one `enforce` takes to come round.
+Should somebody flush nftables, new connections are dropped on their way back to the LB nodes until the next `enforce`.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class NetfilterForwarding:
         self._missing: Mapping[IPv4Address, str] = {}
 
     def start(self) -> None:
-        """Try the rules out of sight and load the program. What an earlier process attached runs until `enforce`."""
+        """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
         self._table.start()
         self._uplinks = Uplinks(self._names, self._settings, self._object_path)
 
@@ -82,7 +81,7 @@ class NetfilterForwarding:
         return ForwardingReport(instances=frozenset(instances), counters=counters)
 
     def close(self) -> None:
-        """Close every handle; table and program stay."""
+        """Close every handle; table and programs stay."""
         if self._uplinks is not None:
             self._uplinks.close()
             self._uplinks = None

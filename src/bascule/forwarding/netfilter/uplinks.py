@@ -1,4 +1,4 @@
-"""The tc program that takes packets out of tunnels on the uplinks, and marks them with their instance."""
+"""The tc programs on the uplinks: one takes packets out of tunnels and marks them, one stops what nobody translated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from bascule.forwarding.netfilter.render import mark
 from bascule.model.errors import SystemFailure
 from bascule.system import bpf
 
+# The hooks of clsact (linux/pkt_sched.h)
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # In the order of `enum counter` of bpf/decapsulate_maps.h
-COUNTERS = ("decapsulated", "dropped_malformed", "dropped_fragment", "passed_foreign_tunnel", "passed_other")
-_PROGRAM = "hypervisor_decapsulate"
+COUNTERS = (
+    "decapsulated",
+    "dropped_malformed",
+    "dropped_fragment",
+    "dropped_untranslated",
+    "passed_foreign_tunnel",
+    "passed_other",
+)
+# By direction, in the order in which they must be attached: the guard before there is anything to guard.
+_PROGRAMS = {_EGRESS: "hypervisor_guard", _INGRESS: "hypervisor_decapsulate"}
 # The same as that of the forwarding `ebpf`: whoever changes from one to the other replaces its program without a gap.
 _PRIORITY = 11
 # The names under which both forwardings attach, cut off by the kernel.
 _OUR_NAMES = "hypervisor_"
-_CLSACT_INGRESS = 0xFFFFFFF2
 
 
 class Uplinks:
-    """The loaded program with its map. Attached, it goes on when this process ends."""
+    """The loaded programs with their map. Attached, they go on when this process ends."""
 
     def __init__(self, names: Sequence[str], settings: bytes, object_path: Path) -> None:
         """Load. Raises SystemFailure when an interface is missing or the kernel refuses."""
@@ -55,21 +64,23 @@ class Uplinks:
                 kernel.set(instance.packed, value)
 
     def attach(self) -> tuple[str, ...]:
-        """Attach where the program is missing; once, take away what earlier processes left on other interfaces."""
+        """Attach where a program is missing; once, take away what earlier processes left on other interfaces."""
         repairs = []
         for index in sorted(self.indexes()):
-            if not self._is_attached(index):
-                bpf.attach_tc(index, self._object.program(_PROGRAM), priority=_PRIORITY)
-                repairs.append(f"Attached {_PROGRAM} to {interfaces.name_of(index)}.")
+            for hook, name in _PROGRAMS.items():
+                if not self._is_attached(index, hook):
+                    program = self._object.program(name)
+                    bpf.attach_tc(index, program, egress=hook == _EGRESS, priority=_PRIORITY)
+                    repairs.append(f"Attached {name} to {interfaces.name_of(index)}.")
         if not self._cleaned:
             repairs += self._detach_elsewhere()
             self._cleaned = True
         return tuple(repairs)
 
     def are_attached(self) -> bool:
-        """Whether every uplink has this very program."""
+        """Whether every uplink has these very programs."""
         try:
-            return all(self._is_attached(index) for index in self.indexes())
+            return all(self._is_attached(index, hook) for index in self.indexes() for hook in _PROGRAMS)
         except SystemFailure:
             return False  # an uplink is gone; `attach` says so
 
@@ -79,24 +90,25 @@ class Uplinks:
         return {name: layout.total(kernel.get_per_cpu(layout.number(index))) for index, name in enumerate(COUNTERS)}
 
     def close(self) -> None:
-        """Close every handle; the attached program stays."""
+        """Close every handle; the attached programs stay."""
         self._object.close()
 
-    def _is_attached(self, index: int) -> bool:
-        return bpf.attached_tc(index, priority=_PRIORITY) == bpf.program_id(self._object.program(_PROGRAM))
+    def _is_attached(self, index: int, hook: int) -> bool:
+        wanted = bpf.program_id(self._object.program(_PROGRAMS[hook]))
+        return bpf.attached_tc(index, egress=hook == _EGRESS, priority=_PRIORITY) == wanted
 
     def _detach_elsewhere(self) -> Iterator[str]:
         uplinks = self.indexes()
         with IPRoute() as netlink:
             others = {link["index"] for link in netlink.get_links()} - uplinks
-            left = [index for index in sorted(others) if _has_ours(netlink, index)]
-        for index in left:
-            bpf.detach_tc(index, priority=_PRIORITY)
+            left = [(index, hook) for index in sorted(others) for hook in _PROGRAMS if _has_ours(netlink, index, hook)]
+        for index, hook in left:
+            bpf.detach_tc(index, egress=hook == _EGRESS, priority=_PRIORITY)
             yield f"Detached what an earlier process left on {interfaces.name_of(index)}."
 
 
-def _has_ours(netlink: IPRoute, index: int) -> bool:
-    for message in netlink.get_filters(index=index, parent=_CLSACT_INGRESS):
+def _has_ours(netlink: IPRoute, index: int, hook: int) -> bool:
+    for message in netlink.get_filters(index=index, parent=hook):
         options = message.get_attr("TCA_OPTIONS")
         name = options.get_attr("TCA_BPF_NAME") if options else None
         if name and name.startswith(_OUR_NAMES) and message["info"] >> 16 == _PRIORITY:
