@@ -14,7 +14,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl python3-venv
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
