@@ -14,7 +14,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl python3-venv
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
@@ -28,7 +28,7 @@ APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev li
 
 setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts
 
-native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/libbascule.so
+native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/tc_decapsulate.bpf.o $(NATIVE)/libbascule.so
 
 $(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@

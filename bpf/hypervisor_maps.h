@@ -1,4 +1,4 @@
-// What the hypervisor's programs share with user space: settings, maps, counters.
+// What the hypervisor's programs share with user space: maps, counters (settings are in hypervisor_tunnel.h).
 // `src/bascule/forwarding/ebpf/layout.py` packs the same bytes; a change here raises its LAYOUT_VERSION.
 // Addresses and ports are in network order everywhere.
 #pragma once
@@ -6,21 +6,6 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
-
-#define MAX_TUNNEL_SOURCES 16
-
-struct tunnel_source {
-	__be32 network;
-	__be32 mask;
-};
-
-struct settings {
-	__u32 tunnel_source_count;
-	__u32 largest_segment; // bytes of TCP that fit the tunnel
-	struct tunnel_source tunnel_sources[MAX_TUNNEL_SOURCES]; // tunnels from elsewhere are not ours
-};
-
-const volatile struct settings settings = {};
 
 struct rule_key {
 	__be32 instance;

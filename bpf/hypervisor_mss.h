@@ -4,6 +4,7 @@
 
 #include "hypervisor_maps.h"
 #include "hypervisor_packet.h"
+#include "hypervisor_tunnel.h"
 
 #define TCP_HEADER_LENGTH 20
 #define TCP_OPTIONS_MAX 40

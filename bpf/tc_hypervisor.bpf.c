@@ -13,22 +13,12 @@
 #include "hypervisor_maps.h"
 #include "hypervisor_mss.h"
 #include "hypervisor_packet.h"
-
-#define ECN_MASK 3
-#define ECN_CONGESTION_EXPERIENCED 3
+#include "hypervisor_tunnel.h"
 
 static __always_inline int fate(enum counter which, int verdict)
 {
 	count(which);
 	return verdict;
-}
-
-static __always_inline bool is_tunnel_source(__be32 address)
-{
-	for (__u32 i = 0; i < MAX_TUNNEL_SOURCES && i < settings.tunnel_source_count; i++)
-		if ((address & settings.tunnel_sources[i].mask) == settings.tunnel_sources[i].network)
-			return true;
-	return false;
 }
 
 // An error about a reply, which the client's side knows as coming from VIP:port.
@@ -72,14 +62,9 @@ static __always_inline int deliver(struct __sk_buff *skb, __be32 instance)
 
 static __always_inline int decapsulate(struct __sk_buff *skb, const struct packet *outer)
 {
-	__s32 header_length = outer->l4 - outer->l3;
-
-	if (bpf_skb_adjust_room(skb, -header_length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+	if (!take_out(skb, outer))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	count(DECAPSULATED);
-	// RFC 6040: congestion that the tunnel met must reach the receiver.
-	if ((outer->tos & ECN_MASK) == ECN_CONGESTION_EXPERIENCED)
-		bpf_skb_ecn_set_ce(skb);
 	return deliver(skb, outer->destination);
 }
 

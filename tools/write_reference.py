@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
+from bascule.forwarding.netfilter import render as nat
 from bascule.model import errors
 from bascule.programs import settings
 from bascule.programs.command_line import app
@@ -64,7 +65,8 @@ def counters_page() -> str:
     parts = ["# Counters\n\nWhat can happen to a packet, by name.\n"]
     for title, header in (
         ("XDP balancer", "counters.h"),
-        ("Hypervisor", "hypervisor_maps.h"),
+        ("Hypervisor with `ebpf`", "hypervisor_maps.h"),
+        ("Hypervisor with `netfilter`, program", "decapsulate_maps.h"),
     ):
         parts.append(f"\n## {title} (`bpf/{header}`)\n\n| counter | what happened |\n| --- | --- |")
         text = (ROOT / "bpf" / header).read_text()
@@ -72,6 +74,9 @@ def counters_page() -> str:
         assert body is not None, f"{header} has no counters"
         for name, what in re.findall(r"^\s+([A-Z0-9_]+),\s*// (.*)$", body.group(1), re.MULTILINE):
             parts.append(f"| `{name.lower()}` | {what} |")
+    parts.append(f"\n## Hypervisor with `netfilter`, nftables (`nft list table {nat.FAMILY} {nat.TABLE}`)\n")
+    parts.append("| counter | what happened |\n| --- | --- |")
+    parts += [f"| `{name}` | {what} |" for name, what in nat.COUNTERS.items()]
     return "\n".join(parts) + "\n"
 
 

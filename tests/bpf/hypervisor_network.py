@@ -19,6 +19,8 @@ from typing import TypeVar
 
 from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
+from bascule.forwarding.interface import Forwarding
+from bascule.forwarding.netfilter.driver import NetfilterForwarding
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
@@ -39,12 +41,14 @@ T = TypeVar("T")
 class Network:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, forwarding: str = "ebpf") -> None:
+        """`forwarding` names the driver, as the agent's settings do."""
+        self.forwarding = forwarding
         self._name = f"t{uuid.uuid4().hex[:8]}"
         self._directory = directory
         self.bpf_dir = directory / "bpf"
         self._encapsulation: bpf.BpfObject | None = None
-        self._drivers: list[EbpfForwarding] = []
+        self._drivers: list[Forwarding] = []
 
     def namespace(self, host: str) -> str:
         """The namespace of client, hypervisor, instance1 or instance2."""
@@ -96,26 +100,24 @@ class Network:
         key = VIP.packed + port.to_bytes(2, "big") + bytes(2)
         self._encapsulation.map("instances").set(key, instance.packed)
 
-    def start(self) -> EbpfForwarding:
+    def start(self) -> Forwarding:
         """A driver that has started, as in a new process."""
-        driver = EbpfForwarding(
-            uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=self.bpf_dir
-        )
+        driver = _new_driver(self.forwarding, self.bpf_dir)
         self._drivers.append(driver)
         self.inside("hypervisor", driver.start)
         return driver
 
-    def driver(self, *rules: ForwardingRule) -> EbpfForwarding:
+    def driver(self, *rules: ForwardingRule) -> Forwarding:
         """A driver that has started and enforced the rules."""
         driver = self.start()
         self.enforce(driver, *rules)
         return driver
 
-    def enforce(self, driver: EbpfForwarding, *rules: ForwardingRule) -> tuple[str, ...]:
+    def enforce(self, driver: Forwarding, *rules: ForwardingRule) -> tuple[str, ...]:
         """Enforce on the hypervisor."""
         return self.inside("hypervisor", lambda: driver.enforce(frozenset(rules)))
 
-    def counters(self, driver: EbpfForwarding) -> Mapping[str, int]:
+    def counters(self, driver: Forwarding) -> Mapping[str, int]:
         """The counters of the hypervisor's programs."""
         return self.inside("hypervisor", driver.observe).counters
 
@@ -154,6 +156,12 @@ class Network:
             self._encapsulation.close()
         if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
             run(["umount", str(self.bpf_dir)])
+
+
+def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
+    if forwarding == "netfilter":
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480)
+    return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir)
 
 
 def rule(port: int, instance: IPv4Address, target_port: int, protocol: Protocol = Protocol.TCP) -> ForwardingRule:

@@ -1,10 +1,11 @@
-"""What every forwarding promises, over the fake and over the eBPF driver in a network namespace."""
+"""What every forwarding promises, over the fake, and over the real drivers in network namespaces."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,8 @@ from bascule.forwarding.ebpf import layout, pins
 from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.fake import FakeForwarding
 from bascule.forwarding.interface import Forwarding
+from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.listing import read
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -29,6 +32,7 @@ from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
+SOURCES = (IPv4Network("10.99.0.0/16"),)
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
 VIP = IPv4Address("203.0.113.10")
 FIRST, SECOND, ABSENT = (IPv4Address(f"10.128.0.{last}") for last in (11, 12, 13))
@@ -85,7 +89,7 @@ class FakeStage:
         self.fake.rules.discard(rule)
 
 
-class EbpfStage:
+class RealStage(ABC):
     """A hypervisor with an uplink and two instances' interfaces, whose far ends nobody uses."""
 
     def __init__(self, namespace: str, folder: Path) -> None:
@@ -109,9 +113,17 @@ class EbpfStage:
         if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
             run(["umount", str(self.bpf_dir)])
 
+    @abstractmethod
     def new(self) -> Forwarding:
-        sources = (IPv4Network("10.99.0.0/16"),)
-        return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480, bpf_dir=self.bpf_dir)
+        """As a process that has just begun would have it: not started."""
+
+    @abstractmethod
+    def held(self) -> frozenset[ForwardingRule]:
+        """The rules that the kernel has."""
+
+    @abstractmethod
+    def delete(self, rule: ForwardingRule) -> None:
+        """Delete a rule by a foreign hand."""
 
     def start(self, forwarding: Forwarding) -> None:
         call_in(self.namespace, forwarding.start)
@@ -121,6 +133,13 @@ class EbpfStage:
 
     def observe(self, forwarding: Forwarding) -> ForwardingReport:
         return call_in(self.namespace, forwarding.observe)
+
+
+class EbpfStage(RealStage):
+    """The driver that translates in tc."""
+
+    def new(self) -> Forwarding:
+        return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=SOURCES, tunnel_mtu=1480, bpf_dir=self.bpf_dir)
 
     def held(self) -> frozenset[ForwardingRule]:
         with self.pinned_rules() as kernel:
@@ -140,6 +159,26 @@ class EbpfStage:
         other.close()
 
 
+class NetfilterStage(RealStage):
+    """The driver that translates by nftables."""
+
+    def new(self) -> Forwarding:
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=SOURCES, tunnel_mtu=1480)
+
+    def held(self) -> frozenset[ForwardingRule]:
+        return read(self.nft("-j list table ip bascule_forwarding")).rules
+
+    def delete(self, rule: ForwardingRule) -> None:
+        key = f"{int(rule.instance):#x} . {rule.address} . {rule.protocol} . {rule.port}"
+        self.nft(f"delete element ip bascule_forwarding targets {{ {key} }}")
+
+    def nft(self, words: str) -> str:
+        return call_in(self.namespace, lambda: run(["nft", *words.split()]))
+
+
+STAGES: dict[str, type[RealStage]] = {"ebpf": EbpfStage, "netfilter": NetfilterStage}
+
+
 def _let_forward() -> None:
     settings = Path("/proc/sys/net/ipv4")
     (settings / "ip_forward").write_text("1")
@@ -153,10 +192,11 @@ def _reason_to_skip() -> str:
         return "needs root for network namespaces and BPF"
     if not OBJECT.exists():
         return "needs tc_hypervisor.bpf.o: run `make native`"
-    return "" if shutil.which("ip") else "needs ip of iproute2"
+    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
 
 
-@pytest.fixture(params=["fake", pytest.param("ebpf", marks=pytest.mark.root)])
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.root) for name in STAGES)])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """Each forwarding on a kernel of its own."""
     if request.param == "fake":
@@ -164,7 +204,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         return
     if reason := _reason_to_skip():
         pytest.skip(reason)
-    built = EbpfStage(f"t{uuid4().hex[:8]}", tmp_path)
+    built = STAGES[request.param](f"t{uuid4().hex[:8]}", tmp_path)
     try:
         built.build()
         yield built

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bascule.doctor.facts import Choice, Facts, Presence, Role, SystemFacts
 from bascule.doctor.findings import Finding, ok, problem, warning
+from bascule.model.errors import InvalidInput
 
 OLDEST_BIRD = (2, 0)
 # quorum_up, sloppy_tcp, mh-port and IPIP health checks as we write them
@@ -15,12 +16,26 @@ _NFT_MODULES = {"ip": "modprobe -a nft_chain_nat nft_ct", "inet": "modprobe -a n
 _PACKAGES = {"bird": "bird2", "nft": "nftables", "keepalived": "keepalived"}
 
 
+_KNOWN = {
+    "dataplane": ("xdp", "ipvs", "keepalived", "fake"),
+    "forwarding": ("ebpf", "netfilter", "fake"),
+    "announcer": ("bgp", "vrrp", "fake"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """Something that is missing, as the end of "… cannot run here:", and how to get it."""
 
     sentence: str
     fix: str = ""
+
+
+def require_known(choice: Choice) -> None:
+    """Raise InvalidInput when a driver is chosen that does not exist."""
+    for field, names in _KNOWN.items():
+        if (chosen := getattr(choice, field)) not in names:
+            raise InvalidInput(f"There is no {field} {chosen!r}: choose one of {', '.join(names)}.", field=field)
 
 
 def check_capabilities(facts: Facts, choice: Choice) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bascule.doctor.capabilities import require_known
 from bascule.doctor.diagnosis import diagnose, problems
 from bascule.doctor.facts import Choice, Role
 from bascule.doctor.findings import Finding, Level
@@ -67,6 +68,7 @@ def doctor(
         uplinks=_words(uplink),
         tunnel_mtu=tunnel_mtu,
     )
+    require_known(choice)
     findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
     if output is Output.JSON:
         sys.stdout.write(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2) + "\n")

@@ -76,9 +76,13 @@ class SystemFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """A network interface. `native_xdp` is None when the kernel cannot tell; `sysctls` are those of net.ipv4.conf."""
+    """A network interface. `native_xdp` is None when the kernel cannot tell; `sysctls` are those of net.ipv4.conf.
+
+    `kind` is the kernel's word for a virtual one (veth, tun, bridge…), empty for a card.
+    """
 
     name: str
+    kind: str = ""
     ethernet: bool = True
     up: bool = True
     mtu: int = 1500

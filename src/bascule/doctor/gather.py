@@ -16,17 +16,18 @@ from bascule import native
 from bascule.doctor import sysctl_files
 from bascule.doctor.facts import Choice, Facts, Presence, SystemFacts
 from bascule.doctor.gather_network import gather_network
+from bascule.forwarding.netfilter.render import table as nat_table
 from bascule.model.errors import SystemFailure
 from bascule.system import libbpf
 from bascule.system.commands import run
 from bascule.system.namespaces import call_apart
 
-_OBJECTS = ("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o", "libbascule.so")
+_OBJECTS = ("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o", "tc_decapsulate.bpf.o", "libbascule.so")
 _VERSION_FLAGS = {"bird": "--version", "keepalived": "--version", "nft": "--version"}
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _LOOPBACK, _CLSACT_PARENT = 1, 0xFFFFFFF1
 _RULESETS = {
-    "ip": "table ip probe {\n chain nat { type nat hook prerouting priority dstnat; }\n}\n",
+    "ip": nat_table(largest_segment=1440),
     "inet": "table inet probe {\n chain input { type filter hook input priority filter; }\n}\n",
 }
 

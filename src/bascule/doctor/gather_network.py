@@ -28,7 +28,7 @@ def gather_network(choice: Choice, towards: Iterable[IPv4Address] = ()) -> Netwo
     conf = {f"net.ipv4.conf.{name}.{key}": value for name in _SHARED for key, value in _switches(name).items()}
     return NetworkFacts(
         interfaces=_interfaces(),
-        sysctls={"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), **conf},
+        sysctls={"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), **conf, **_conntrack()},
         ruleset=_ruleset(),
         legacy_tables=_legacy_tables(),
         paths=tuple(probe(address, sizes(choice)) for address in towards),
@@ -44,6 +44,7 @@ def _interfaces() -> Mapping[str, Interface]:
         name = link.get_attr("IFLA_IFNAME")
         found[name] = Interface(
             name=name,
+            kind=_kind(link),
             ethernet=link["ifi_type"] == _ARPHRD_ETHER,
             up=bool(link["flags"] & 1),
             mtu=link.get_attr("IFLA_MTU"),
@@ -51,6 +52,17 @@ def _interfaces() -> Mapping[str, Interface]:
             sysctls=_switches(name),
         )
     return found
+
+
+def _kind(link: Any) -> str:
+    information = link.get_attr("IFLA_LINKINFO")
+    return (information and information.get_attr("IFLA_INFO_KIND")) or ""
+
+
+def _conntrack() -> dict[str, int]:
+    """How many connections conntrack knows, and how many it may; 0 while it is not in use."""
+    names = ("nf_conntrack_count", "nf_conntrack_max")
+    return {f"net.netfilter.{name}": _read(_SETTINGS.parent / "netfilter" / name) for name in names}
 
 
 def _switches(name: str) -> dict[str, int]:

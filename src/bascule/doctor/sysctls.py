@@ -8,6 +8,9 @@ from bascule.doctor.facts import Assignment, Choice, Facts, Interface, NetworkFa
 from bascule.doctor.findings import Finding, ok, problem, warning
 
 _STRICT = 1
+_CROWDED = 0.8
+# A strict filter on a card that is no uplink is usual, and right where no instance is behind it.
+_KINDS_OF_INSTANCES = {"bridge", "macvtap", "openvswitch", "tun", "veth"}
 # Programs that set sysctls we care about, what they do to them, and how to keep them from it.
 _OWNERS = {
     "kube-proxy": (
@@ -31,6 +34,7 @@ def check_sysctls(facts: Facts, choice: Choice) -> Iterator[Finding]:
     yield from _forwarding(network, choice)
     if Role.HYPERVISOR in choice.roles:
         yield from _reverse_path_of_instances(network, choice)
+        yield from _conntrack(network, choice)
     yield from _reverse_path_outside(network, choice)
     if Role.LB_NODE in choice.roles:
         yield from _arp(network, choice)
@@ -67,9 +71,10 @@ def _reverse_path_of_instances(network: NetworkFacts, choice: Choice) -> Iterato
     inside = [one for one in network.interfaces.values() if _may_lead_to_instances(one, choice)]
     strict = [one.name for one in inside if effective(network, one, "rp_filter") == _STRICT]
     for name in strict:
-        yield problem(
+        likely = network.interfaces[name].kind in _KINDS_OF_INSTANCES
+        yield (problem if likely else warning)(
             f"rp_filter {name}",
-            f"Strict rp_filter on {name} drops the replies of instances, which leave with the VIP as source.",
+            f"Strict rp_filter on {name} drops the replies of instances behind it, which leave with the VIP as source.",
             assign(name, "rp_filter", 2),
         )
     if network.sysctls.get("net.ipv4.conf.default.rp_filter") == _STRICT:
@@ -80,6 +85,18 @@ def _reverse_path_of_instances(network: NetworkFacts, choice: Choice) -> Iterato
         )
     elif not strict:
         yield ok("rp_filter", "No strict rp_filter on the way of instances' replies.")
+
+
+def _conntrack(network: NetworkFacts, choice: Choice) -> Iterator[Finding]:
+    used, room = (network.sysctls.get(f"net.netfilter.nf_conntrack_{word}", 0) for word in ("count", "max"))
+    if choice.forwarding != "netfilter" or not room:
+        return
+    sentence = f"Conntrack holds {used} of at most {room} connections"
+    if used > room * _CROWDED:
+        fix = f"sysctl -w net.netfilter.nf_conntrack_max={2 * room}"
+        yield warning("conntrack", f"{sentence}: new ones are dropped when it is full.", fix)
+    else:
+        yield ok("conntrack", f"{sentence}.")
 
 
 def _may_lead_to_instances(interface: Interface, choice: Choice) -> bool:

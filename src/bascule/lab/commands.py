@@ -35,16 +35,25 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Forwarding(StrEnum):
+    """The forwardings that a lab can run."""
+
+    EBPF = "ebpf"
+    NETFILTER = "netfilter"
+
+
 @lab_app.command()
 def up(
     name: Name = "demo",
     underlay_mtu: Annotated[int, typer.Option(help="MTU between router, LB nodes and hypervisors.")] = 1600,
+    forwarding: Annotated[Forwarding, typer.Option(help="What the hypervisors run.")] = Forwarding.EBPF,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
     console = Console()
     with console.status("Building") as line:
-        lab = life.up(name, Shape(underlay_mtu=underlay_mtu), hosts_only=hosts_only, tell=line.update)
+        shape = Shape(underlay_mtu=underlay_mtu, forwarding=forwarding)
+        lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")
     if not hosts_only:
         console.print(f"Its API answers at {lab.api_url}. To use it from this shell:\n", highlight=False)

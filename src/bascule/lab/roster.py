@@ -126,6 +126,7 @@ def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
 
 def _hypervisor_settings(lab: Lab) -> dict[str, str]:
     return {
+        "BASCULE_FORWARDING": lab.shape.forwarding,
         "BASCULE_UPLINKS": UPLINK,
         "BASCULE_TUNNEL_SOURCES": str(TUNNEL_SOURCE),
         "BASCULE_TUNNEL_MTU": str(lab.shape.underlay_mtu - _TUNNEL_HEADER),

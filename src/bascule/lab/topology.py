@@ -48,6 +48,7 @@ class Shape:
     hypervisors: int = 2
     instances_per_hypervisor: int = 2
     client_addresses: int = 16
+    forwarding: str = "ebpf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,13 +26,25 @@ def _ebpf(settings: HypervisorAgentSettings) -> Forwarding:
     )
 
 
+def _netfilter(settings: HypervisorAgentSettings) -> Forwarding:
+    from bascule.forwarding.netfilter.driver import NetfilterForwarding  # noqa: PLC0415  only when chosen
+
+    return NetfilterForwarding(
+        uplinks=settings.uplinks, tunnel_sources=settings.tunnel_sources, tunnel_mtu=settings.tunnel_mtu
+    )
+
+
 def _fake(_settings: HypervisorAgentSettings) -> Forwarding:
     from bascule.forwarding.fake import FakeForwarding  # noqa: PLC0415  only when chosen
 
     return FakeForwarding()
 
 
-FORWARDINGS: dict[str, Callable[[HypervisorAgentSettings], Forwarding]] = {"ebpf": _ebpf, "fake": _fake}
+FORWARDINGS: dict[str, Callable[[HypervisorAgentSettings], Forwarding]] = {
+    "ebpf": _ebpf,
+    "netfilter": _netfilter,
+    "fake": _fake,
+}
 
 
 def build(settings: HypervisorAgentSettings) -> HypervisorAgent:

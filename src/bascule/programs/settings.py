@@ -115,8 +115,8 @@ class LBAgentSettings(AgentSettings):
 class HypervisorAgentSettings(AgentSettings):
     """The hypervisor agent."""
 
-    forwarding: Literal["ebpf", "fake"] = "ebpf"
-    """What decapsulates and translates."""
+    forwarding: Literal["ebpf", "netfilter", "fake"] = "ebpf"
+    """What decapsulates and translates: tc programs alone, or the kernel's own NAT behind one that decapsulates."""
     uplinks: Words = ("eth0",)
     """Interfaces on which tunnels arrive."""
     tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)

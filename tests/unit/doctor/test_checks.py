@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bascule.doctor.capabilities import require_known
 from bascule.doctor.diagnosis import diagnose, problems
 from bascule.doctor.facts import (
     Assignment,
@@ -21,6 +22,7 @@ from bascule.doctor.facts import (
     SystemFacts,
 )
 from bascule.doctor.findings import Finding, Level
+from bascule.model.errors import InvalidInput
 
 PEER = IPv4Address("192.0.2.20")
 VERSIONS: dict[str, tuple[int, ...] | None] = {"bird": (2, 0, 12), "nft": (1, 0, 6), "keepalived": (2, 2, 7)}
@@ -29,7 +31,7 @@ SYSTEM = SystemFacts(
 )
 STRICT_ARP = {"arp_ignore": 1, "arp_announce": 2}
 UPLINK = Interface(name="eth0", native_xdp=True, sysctls=STRICT_ARP)
-TAP = Interface(name="tap1")
+TAP = Interface(name="tap1", kind="tun")
 NETWORK = NetworkFacts(interfaces={"eth0": UPLINK, "tap1": TAP}, sysctls={"net.ipv4.ip_forward": 1})
 BOTH = Choice(interfaces=("eth0",), uplinks=("eth0",))
 LB_NODE, HYPERVISOR = (replace(BOTH, roles=frozenset({role})) for role in Role)
@@ -101,6 +103,13 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
             "sysctl -w net.ipv4.conf.tap1.rp_filter=2",
         ),
         (
+            interfaces(Interface(name="eth1", sysctls={"rp_filter": 1})),
+            HYPERVISOR,
+            "rp_filter eth1",
+            Level.WARNING,
+            "sysctl -w net.ipv4.conf.eth1.rp_filter=2",
+        ),
+        (
             interfaces(replace(TAP, name="tap.1", sysctls={"rp_filter": 1})),
             HYPERVISOR,
             "rp_filter tap.1",
@@ -139,6 +148,13 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         (interfaces(replace(UPLINK, up=False)), LB_NODE, "interface eth0", Level.PROBLEM, "ip link set eth0 up"),
         (interfaces(replace(UPLINK, ethernet=False)), LB_NODE, "interface eth0", Level.PROBLEM, ""),
         (interfaces(replace(UPLINK, native_xdp=False)), LB_NODE, "interface eth0", Level.WARNING, "ethtool -i eth0"),
+        (
+            network(sysctls={"net.netfilter.nf_conntrack_count": 90, "net.netfilter.nf_conntrack_max": 100}),
+            replace(HYPERVISOR, forwarding="netfilter"),
+            "conntrack",
+            Level.WARNING,
+            "sysctl -w net.netfilter.nf_conntrack_max=200",
+        ),
         (network(legacy_tables=("nat",)), HYPERVISOR, "firewall", Level.WARNING, "iptables-legacy-save"),
     ],
 )
@@ -154,6 +170,13 @@ def test_netfilter_does_not_mind_strict_rp_filter() -> None:
     """Translated after that filter, replies pass it: with `netfilter` a strict one is no problem."""
     facts = interfaces(replace(TAP, sysctls={"rp_filter": 1}))
     assert problems(diagnose(facts, replace(HYPERVISOR, forwarding="netfilter"))) == ()
+
+
+@pytest.mark.parametrize("wrong", [{"dataplane": "xpd"}, {"forwarding": "nft"}, {"announcer": "ospf"}])
+def test_a_driver_nobody_knows_is_refused(wrong: dict[str, str]) -> None:
+    """A misspelt driver would otherwise be found to lack nothing; those that exist are named."""
+    with pytest.raises(InvalidInput, match="choose one of"):
+        require_known(replace(BOTH, **wrong))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

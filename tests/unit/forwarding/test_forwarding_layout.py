@@ -9,27 +9,31 @@ from pathlib import Path
 import pytest
 
 from bascule.forwarding.ebpf import layout
+from bascule.forwarding.netfilter import uplinks
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import InvalidInput
 from bascule.model.strategies import Protocol
 
-HEADER = Path(__file__).parents[3] / "bpf" / "hypervisor_maps.h"
+PROGRAMS = Path(__file__).parents[3] / "bpf"
 RULE = ForwardingRule(IPv4Address("203.0.113.10"), Protocol.UDP, 53, IPv4Address("10.128.0.11"), 5353)
 SOURCES = (IPv4Network("10.99.0.0/16"), IPv4Network("192.0.2.1/32"))
 
 
-def test_counters_have_the_names_and_the_order_of_the_programs() -> None:
+@pytest.mark.parametrize(
+    ("header", "counters"), [("hypervisor_maps.h", layout.COUNTERS), ("decapsulate_maps.h", uplinks.COUNTERS)]
+)
+def test_counters_have_the_names_and_the_order_of_the_programs(header: str, counters: tuple[str, ...]) -> None:
     """The counters of Python are the enumeration of C, word for word."""
-    found = re.search(r"enum counter \{(.*?)\};", HEADER.read_text(), re.DOTALL)
+    found = re.search(r"enum counter \{(.*?)\};", (PROGRAMS / header).read_text(), re.DOTALL)
     assert found
     names = re.findall(r"^\s*([A-Z_]+),", found[1], re.MULTILINE)
 
-    assert names == [name.upper() for name in layout.COUNTERS] + ["COUNTERS"]
+    assert names == [name.upper() for name in counters] + ["COUNTERS"]
 
 
 def test_limits_are_those_of_the_programs() -> None:
     """As many tunnel sources are accepted as the programs have room for."""
-    assert f"#define MAX_TUNNEL_SOURCES {layout.MAX_TUNNEL_SOURCES}\n" in HEADER.read_text()
+    assert f"#define MAX_TUNNEL_SOURCES {layout.MAX_TUNNEL_SOURCES}\n" in (PROGRAMS / "hypervisor_tunnel.h").read_text()
 
 
 def test_a_rule_is_packed_as_the_programs_read_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Set
 from ipaddress import IPv4Address
 from typing import Literal
@@ -15,13 +14,11 @@ from bascule.dataplanes.xdp.render import FAMILY, TABLE, remove, render
 from bascule.model.errors import SystemFailure
 from bascule.model.virtual_services import ServiceKey
 from bascule.system.commands import run
+from bascule.system.nftables import generation
 
 # The label marks the addresses that are ours, across restarts: another label means that somebody else put it there.
 _LABEL = "lo:bascule"
 _LOOPBACK = 1
-# linux/netfilter/nfnetlink.h and nf_tables.h
-_NETLINK_NETFILTER = 12
-_GET_GENERATION = 10 << 8 | 16
 
 
 class Refusal:
@@ -41,13 +38,13 @@ class Refusal:
         return (*removed, *rules, *_change("add", addresses - ours - others))
 
     def _enforce_rules(self, script: str) -> tuple[str, ...]:
-        if script == self._script and _generation() == self._generation:
+        if script == self._script and generation() == self._generation:
             return ()
         before = _listing()
         if script != self._script or before != self._listing:
             run(["nft", "-f", "-"], stdin=script)
         # In this order: a change between the two calls is then seen next time.
-        self._generation = _generation()
+        self._generation = generation()
         self._script, self._listing = script, _listing()
         return (f"Wrote the nftables table {FAMILY} {TABLE}.",) if self._listing != before else ()
 
@@ -82,15 +79,3 @@ def _listing() -> str:
         return run(["nft", "--stateless", "list", "table", FAMILY, TABLE])
     except SystemFailure:
         return ""
-
-
-def _generation() -> int:
-    """A number that grows with every change to this namespace's nftables rules: far cheaper to read than the rules."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
-        netlink.bind((0, 0))
-        netlink.settimeout(2)
-        # struct nlmsghdr with NLM_F_REQUEST, then struct nfgenmsg
-        netlink.send(struct.pack("=IHHIIBBH", 20, _GET_GENERATION, 1, 1, 0, socket.AF_UNSPEC, 0, 0))
-        answer = netlink.recv(4096)
-    # After nlmsghdr (16 bytes) and nfgenmsg (4) comes NFTA_GEN_ID: its header (4), then the number in network order.
-    return int(struct.unpack_from(">I", answer, 24)[0])

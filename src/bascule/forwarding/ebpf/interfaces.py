@@ -87,8 +87,7 @@ def _is_ethernet(name: str) -> bool:
 
 def obstacles(uplinks: Iterable[int], instance_interfaces: Iterable[int]) -> list[str]:
     """Sentences about sysctls with which the kernel drops what we translate. Changing them is the operator's choice."""
-    forwards = _forwards(uplinks) and _forwards(instance_interfaces)
-    sentences = [] if forwards else ["This host does not forward packets: set net.ipv4.ip_forward=1."]
+    sentences = cannot_forward([*uplinks, *instance_interfaces])
     # ip-sysctl.rst: the greater of the two counts. Replies carry the VIP as source, whose route is elsewhere.
     everywhere = _sysctl("all", "rp_filter")
     strict = [
@@ -97,8 +96,10 @@ def obstacles(uplinks: Iterable[int], instance_interfaces: Iterable[int]) -> lis
     return sentences + [f"Strict rp_filter drops replies: set net.ipv4.conf.{name}.rp_filter=2." for name in strict]
 
 
-def _forwards(indexes: Iterable[int]) -> bool:
-    return all(_sysctl(name_of(index), "forwarding", default=1) for index in indexes)
+def cannot_forward(indexes: Iterable[int]) -> list[str]:
+    """A sentence when the kernel forwards nothing between these interfaces."""
+    forwards = all(_sysctl(name_of(index), "forwarding", default=1) for index in indexes)
+    return [] if forwards else ["This host does not forward packets: set net.ipv4.ip_forward=1."]
 
 
 def _sysctl(interface: str, key: str, *, default: int = 0) -> int:

@@ -1,0 +1,43 @@
+// Whose tunnels are ours, and how to take a packet out of one. Settings are packed by
+// `src/bascule/forwarding/ebpf/layout.py`. Addresses are in network order.
+#pragma once
+
+#include "hypervisor_packet.h"
+
+#define MAX_TUNNEL_SOURCES 16
+#define ECN_MASK 3
+#define ECN_CONGESTION_EXPERIENCED 3
+
+struct tunnel_source {
+	__be32 network;
+	__be32 mask;
+};
+
+struct settings {
+	__u32 tunnel_source_count;
+	__u32 largest_segment; // bytes of TCP that fit the tunnel
+	struct tunnel_source tunnel_sources[MAX_TUNNEL_SOURCES]; // tunnels from elsewhere are not ours
+};
+
+const volatile struct settings settings = {};
+
+static __always_inline bool is_tunnel_source(__be32 address)
+{
+	for (__u32 i = 0; i < MAX_TUNNEL_SOURCES && i < settings.tunnel_source_count; i++)
+		if ((address & settings.tunnel_sources[i].mask) == settings.tunnel_sources[i].network)
+			return true;
+	return false;
+}
+
+// Takes the outer header off. Returns false when the kernel refuses.
+static __always_inline bool take_out(struct __sk_buff *skb, const struct packet *outer)
+{
+	__s32 header_length = outer->l4 - outer->l3;
+
+	if (bpf_skb_adjust_room(skb, -header_length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return false;
+	// RFC 6040: congestion that the tunnel met must reach the receiver.
+	if ((outer->tos & ECN_MASK) == ECN_CONGESTION_EXPERIENCED)
+		bpf_skb_ecn_set_ce(skb);
+	return true;
+}

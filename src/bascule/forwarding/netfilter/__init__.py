@@ -1,0 +1,1 @@
+"""Translation by the kernel's own NAT (nftables), behind a small tc program that only decapsulates."""

@@ -1,0 +1,96 @@
+"""Forwarding by the kernel's NAT: what the seeds' two rules per machine and service do, with one map for all of them.
+
+What this host must allow: net.ipv4.ip_forward=1, conntrack, and an underlay on which LB nodes' tunnels arrive. Strict
+rp_filter on the instances' interfaces does no harm, because replies are translated after it has seen them. Connections
+to a rule that goes are not cut: they end by themselves, or with their conntrack entries.
+
+A client that speaks to an instance directly and through the VIP from one and the same port keeps its address, but the
+instance sees the second connection come from another port: the kernel must tell their replies apart.
+
+Rules of others that write marks in prerouting before `dstnat - 10` (priority -110) must spare packets that carry one.
+
+Should somebody flush nftables, new connections are dropped on their way back to the LB nodes until the next `enforce`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from bascule import native
+from bascule.forwarding.ebpf import interfaces, layout
+from bascule.forwarding.netfilter.kernel import NatTable
+from bascule.forwarding.netfilter.uplinks import Uplinks
+from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import ForwardingReport
+
+_HEADERS = 40  # bytes, IPv4 and TCP without options (RFC 791, RFC 9293)
+
+
+class NetfilterForwarding:
+    """Keeps the nftables table and the decapsulation as the rules say. Only the kernel is asked what is in place."""
+
+    name = "netfilter"
+
+    def __init__(
+        self,
+        *,
+        uplinks: Sequence[str],
+        tunnel_sources: Sequence[IPv4Network],
+        tunnel_mtu: int,
+        object_path: Path = native.DIRECTORY / "tc_decapsulate.bpf.o",
+    ) -> None:
+        """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
+        self._names = tuple(uplinks)
+        self._settings = layout.settings(tunnel_sources, tunnel_mtu)
+        self._object_path = object_path
+        self._table = NatTable(tunnel_mtu - _HEADERS)
+        self._uplinks: Uplinks | None = None
+        self._missing: Mapping[IPv4Address, str] = {}
+
+    def start(self) -> None:
+        """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
+        self._table.start()
+        self._uplinks = Uplinks(self._names, self._settings, self._object_path)
+
+    def enforce(self, rules: Set[ForwardingRule]) -> tuple[str, ...]:
+        """See the interface. Raises SystemFailure, after doing all else, when this host does not forward.
+
+        An instance's tunnel opens after its rules and the guard are in place, and closes before they go.
+        """
+        uplinks = self._started()
+        instances = {rule.instance for rule in rules}
+        found, missing = interfaces.find(instances, uplinks.indexes())
+        repairs = self._tell_missing(missing)
+        uplinks.forget_all_but(instances)
+        repairs += self._table.enforce({rule for rule in rules if rule.instance in found}, instances)
+        uplinks.learn(instances)
+        repairs += uplinks.attach()
+        if sentences := interfaces.cannot_forward(uplinks.indexes() | set(found.values())):
+            raise SystemFailure(" ".join(sentences))
+        return tuple(repairs)
+
+    def observe(self) -> ForwardingReport:
+        """An instance is in place when it has a rule, the table is whole, and every uplink decapsulates."""
+        uplinks = self._started()
+        counters = {**uplinks.counters(), **self._table.counters()}
+        whole = uplinks.are_attached() and self._table.is_whole()
+        instances = {rule.instance for rule in self._table.read().rules} if whole else ()
+        return ForwardingReport(instances=frozenset(instances), counters=counters)
+
+    def close(self) -> None:
+        """Close every handle; table and programs stay."""
+        if self._uplinks is not None:
+            self._uplinks.close()
+            self._uplinks = None
+
+    def _started(self) -> Uplinks:
+        if self._uplinks is None:
+            raise SystemFailure("The forwarding is not started: call start() first.")
+        return self._uplinks
+
+    def _tell_missing(self, missing: Mapping[IPv4Address, str]) -> list[str]:
+        told, self._missing = self._missing, missing
+        return [sentence for instance, sentence in missing.items() if told.get(instance) != sentence]

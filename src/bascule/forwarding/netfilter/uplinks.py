@@ -1,0 +1,116 @@
+"""The tc programs on the uplinks: one takes packets out of tunnels and marks them, one stops what nobody translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from bascule.forwarding.ebpf import interfaces, layout
+from bascule.forwarding.netfilter.render import mark
+from bascule.model.errors import SystemFailure
+from bascule.system import bpf
+
+# The hooks of clsact (linux/pkt_sched.h)
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+# In the order of `enum counter` of bpf/decapsulate_maps.h
+COUNTERS = (
+    "decapsulated",
+    "dropped_malformed",
+    "dropped_fragment",
+    "dropped_untranslated",
+    "passed_foreign_tunnel",
+    "passed_other",
+)
+# By direction, in the order in which they must be attached: the guard before there is anything to guard.
+_PROGRAMS = {_EGRESS: "hypervisor_guard", _INGRESS: "hypervisor_decapsulate"}
+# The same as that of the forwarding `ebpf`: whoever changes from one to the other replaces its program without a gap.
+_PRIORITY = 11
+# The names under which both forwardings attach, cut off by the kernel.
+_OUR_NAMES = "hypervisor_"
+
+
+class Uplinks:
+    """The loaded programs with their map. Attached, they go on when this process ends."""
+
+    def __init__(self, names: Sequence[str], settings: bytes, object_path: Path) -> None:
+        """Load. Raises SystemFailure when an interface is missing or the kernel refuses."""
+        self._names = tuple(names)
+        for name in names:
+            interfaces.index_of(name)
+        self._object = bpf.BpfObject(object_path, read_only_data=settings)
+        self._cleaned = False
+
+    def indexes(self) -> frozenset[int]:
+        """The interfaces' indexes now. Raises SystemFailure when one is missing."""
+        return frozenset(interfaces.index_of(name) for name in self._names)
+
+    def forget_all_but(self, instances: Set[IPv4Address]) -> None:
+        """Leave the tunnels of all other instances alone from now on."""
+        kernel = self._object.map("instances")
+        wanted = {instance.packed for instance in instances}
+        for key in [key for key in kernel.keys() if key not in wanted]:  # noqa: SIM118  not a dict
+            kernel.delete(key)
+
+    def learn(self, instances: Set[IPv4Address]) -> None:
+        """Take packets out of these instances' tunnels."""
+        kernel = self._object.map("instances")
+        known = kernel.items()
+        for instance in instances:
+            value = layout.number(mark(instance))
+            if known.get(instance.packed) != value:
+                kernel.set(instance.packed, value)
+
+    def attach(self) -> tuple[str, ...]:
+        """Attach where a program is missing; once, take away what earlier processes left on other interfaces."""
+        repairs = []
+        for index in sorted(self.indexes()):
+            for hook, name in _PROGRAMS.items():
+                if not self._is_attached(index, hook):
+                    program = self._object.program(name)
+                    bpf.attach_tc(index, program, egress=hook == _EGRESS, priority=_PRIORITY)
+                    repairs.append(f"Attached {name} to {interfaces.name_of(index)}.")
+        if not self._cleaned:
+            repairs += self._detach_elsewhere()
+            self._cleaned = True
+        return tuple(repairs)
+
+    def are_attached(self) -> bool:
+        """Whether every uplink has these very programs."""
+        try:
+            return all(self._is_attached(index, hook) for index in self.indexes() for hook in _PROGRAMS)
+        except SystemFailure:
+            return False  # an uplink is gone; `attach` says so
+
+    def counters(self) -> dict[str, int]:
+        """Packets by their fate, since this process loaded the program."""
+        kernel = self._object.map("counters")
+        return {name: layout.total(kernel.get_per_cpu(layout.number(index))) for index, name in enumerate(COUNTERS)}
+
+    def close(self) -> None:
+        """Close every handle; the attached programs stay."""
+        self._object.close()
+
+    def _is_attached(self, index: int, hook: int) -> bool:
+        wanted = bpf.program_id(self._object.program(_PROGRAMS[hook]))
+        return bpf.attached_tc(index, egress=hook == _EGRESS, priority=_PRIORITY) == wanted
+
+    def _detach_elsewhere(self) -> Iterator[str]:
+        uplinks = self.indexes()
+        with IPRoute() as netlink:
+            others = {link["index"] for link in netlink.get_links()} - uplinks
+            left = [(index, hook) for index in sorted(others) for hook in _PROGRAMS if _has_ours(netlink, index, hook)]
+        for index, hook in left:
+            bpf.detach_tc(index, egress=hook == _EGRESS, priority=_PRIORITY)
+            yield f"Detached what an earlier process left on {interfaces.name_of(index)}."
+
+
+def _has_ours(netlink: IPRoute, index: int, hook: int) -> bool:
+    for message in netlink.get_filters(index=index, parent=hook):
+        options = message.get_attr("TCA_OPTIONS")
+        name = options.get_attr("TCA_BPF_NAME") if options else None
+        if name and name.startswith(_OUR_NAMES) and message["info"] >> 16 == _PRIORITY:
+            return True
+    return False
