@@ -16,8 +16,8 @@ SOURCE = Path(bascule.__file__).parent
 TESTS = Path(__file__).parents[1]
 # A file of one of these names decides: it does no I/O, takes no time and rolls no dice.
 DECIDING = {
-    "decide", "desired", "diff", "events", "fencing", "history", "inventory", "layout", "placement", "plan", "render",
-    "serving", "strays", "topology", "translate", "verdict",
+    "decide", "desired", "diff", "events", "fencing", "health_check_rules", "history", "inventory", "layout",
+    "placement", "plan", "quorum", "render", "serving", "strays", "topology", "translate", "verdict",
 }  # fmt: skip
 ACTING = {"asyncio", "httpx", "os", "pyroute2", "random", "secrets", "socket", "sqlalchemy", "subprocess", "time"}
 LINES_MOST = 400

@@ -10,6 +10,7 @@ import pytest
 
 from bascule.agents.lb_node import serving
 from bascule.healthchecks.interface import TargetKey
+from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration
 from bascule.model.errors import InvalidInput, Taken
 from bascule.model.health_checks import Health
@@ -18,9 +19,9 @@ from bascule.model.virtual_services import ServiceKey
 from tests.unit.agents.builders import VIP, backend, balancer, service
 
 
-def health(**verdicts: Health) -> dict[TargetKey, Health]:
+def health(**verdicts: Health) -> dict[TargetKey, Verdict]:
     """Verdicts on the instances of service 1, by `i<number>`."""
-    return {TargetKey(UUID(int=1), UUID(int=int(name[1:]))): verdict for name, verdict in verdicts.items()}
+    return {TargetKey(UUID(int=1), UUID(int=int(name[1:]))): Verdict(verdict) for name, verdict in verdicts.items()}
 
 
 def test_only_healthy_backends_serve_and_weight_zero_stays() -> None:
