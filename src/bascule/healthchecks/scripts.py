@@ -35,9 +35,14 @@ class ScriptFolder:
         if not is_script_name(name):
             raise SystemFailure(f"{name!r} is no name of a script: it is letters, digits, '.', '_' and '-'.")
         path = self.folder / name
-        for each in (*reversed(path.absolute().parents), path):
-            self._check(each, is_script=each == path)
+        # Both the way as it is written and, behind links, the way as it is.
+        for each in (*reversed(path.absolute().parents), *reversed((self.folder.resolve() / name).parents)):
+            self._check(each, is_script=False)
+        self._check(path, is_script=True)
         return path
+
+    def _folders(self) -> tuple[Path, Path]:
+        return self.folder.absolute(), self.folder.resolve()
 
     def _check(self, path: Path, *, is_script: bool) -> None:
         try:
@@ -49,7 +54,7 @@ class ScriptFolder:
         if found.st_uid != 0:
             raise SystemFailure(f"{path} is not root's: `chown root {path}`.")
         # In a directory with the sticky bit, above the folder, nobody can replace what is root's.
-        sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX and path != self.folder.absolute()
+        sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX and path not in self._folders()
         if found.st_mode & _OTHERS_WRITE and not sticky:
             raise SystemFailure(f"{path} can be written by others than root: `chmod go-w {path}`.")
         if is_script and not (stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IXUSR):

@@ -207,6 +207,18 @@ async def test_a_folder_inside_one_that_others_write_is_refused(tmp_path: Path) 
         scripts.find("check")
 
 
+async def test_a_link_to_a_folder_is_judged_by_where_it_leads(tmp_path: Path) -> None:
+    """A link of root's into a place that others may write is no way round the rule; one to a safe place is taken."""
+    folder = tmp_path / "open" / "checks"
+    folder.mkdir(parents=True)
+    install(ScriptFolder(folder), "exit 0")
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert (await check(ScriptFolder(link))).ok
+    folder.parent.chmod(0o777)
+    assert not (await check(ScriptFolder(link))).ok
+
+
 def event(number: int, *, up: bool = True) -> HealthEvent:
     return HealthEvent("backend", UUID(int=1), IPv4Address("10.0.0.0") + number, 80, up)
 
