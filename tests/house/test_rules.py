@@ -17,8 +17,8 @@ TESTS = Path(__file__).parents[1]
 # A file of one of these names decides: it does no I/O, takes no time and rolls no dice.
 DECIDING = {
     "capabilities", "decide", "desired", "diagnosis", "diff", "events", "facts", "fencing", "findings", "firewall",
-    "history", "inventory", "layout", "paths", "placement", "plan", "render", "serving", "strays", "sysctls",
-    "topology", "translate", "verdict",
+    "health_check_rules", "history", "inventory", "layout", "paths", "placement", "plan", "quorum", "render",
+    "serving", "strays", "sysctls", "topology", "translate", "verdict",
 }  # fmt: skip
 ACTING = {"asyncio", "httpx", "os", "pyroute2", "random", "secrets", "socket", "sqlalchemy", "subprocess", "time"}
 LINES_MOST = 400

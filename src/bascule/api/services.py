@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from enum import StrEnum
 from uuid import UUID, uuid4
 
@@ -15,10 +15,10 @@ from bascule.model.errors import Exhausted, InvalidInput, Taken
 from bascule.model.health_checks import Health
 from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, Service, ServiceState
-from bascule.store import changes, health_statuses, instance_pools, load_balancers, services
-from bascule.wire.health_checks import health_check_of
+from bascule.store import changes, health_statuses, instance_pools, instances, load_balancers, services
+from bascule.wire.health_checks import health_check_of, view_of, without_options
 from bascule.wire.public_v2 import ServiceCreate, ServiceUpdate
-from bascule.wire.public_v2_views import HealthCheckView, OperationView, ReferenceView, ServerStatusView, ServiceView
+from bascule.wire.public_v2_views import OperationView, ReferenceView, ServerStatusView, ServiceView
 
 SERVICES_MAX = 50
 router = PublicRouter(prefix="/v2/load-balancer/{id}/service", tags=["load-balancer"])
@@ -28,6 +28,7 @@ class ResettableField(StrEnum):
     """Fields that can be emptied."""
 
     DESCRIPTION = "description"
+    HEALTHCHECK = "healthcheck"
 
 
 @router.post("")
@@ -40,6 +41,7 @@ def add_service_to_load_balancer(context: Ctx, id: UUID, body: ServiceCreate) ->
         _check_pool(connection, body.instance_pool.id)
         service = _service_of(body)
         _check_endpoint(load_balancer, service)
+        _check_sorry_server(connection, service)
         services.insert(connection, id, service)
         now = context.clock.now()
         operation = changes.to_load_balancer(connection, id, command="add-service-to-load-balancer", now=now)
@@ -71,6 +73,7 @@ def update_load_balancer_service(
         if body.healthcheck is not None:
             service = replace(service, health_check=health_check_of(body.healthcheck, service.health_check))
         _check_endpoint(load_balancer, service)
+        _check_sorry_server(connection, service)
         services.update(connection, service)
         now = context.clock.now()
         operation = changes.to_load_balancer(connection, id, command="update-load-balancer-service", now=now)
@@ -96,11 +99,11 @@ def reset_load_balancer_service_field(
     service_id: UUID,
     field: ResettableField,
 ) -> OperationView:
-    """Empty a field."""
+    """Empty a field; of the health check, put everything that Exoscale's API does not have back to its default."""
     with context.database.write() as connection:
         load_balancers.lock_for_change(connection, id)
         service = services.get(connection, id, service_id)
-        services.update(connection, replace(service, **{field.value: ""}))  # type: ignore[arg-type]
+        services.update(connection, _reset(service, field))
         now = context.clock.now()
         operation = changes.to_load_balancer(connection, id, command="reset-load-balancer-service-field", now=now)
     return operation_view(operation)
@@ -119,6 +122,22 @@ def _service_of(body: ServiceCreate) -> Service:
         instance_pool_id=body.instance_pool.id,
         health_check=health_check_of(body.healthcheck),
     )
+
+
+def _reset(service: Service, field: ResettableField) -> Service:
+    if field is ResettableField.HEALTHCHECK:
+        return replace(service, health_check=without_options(service.health_check))
+    return replace(service, description="")
+
+
+def _check_sorry_server(connection: Connection, service: Service) -> None:
+    """Only a registered instance can be one: its hypervisor takes what we send, and nobody can point us elsewhere."""
+    address = service.health_check.sorry_server
+    if address is not None and not instances.by_address(connection, [address]):
+        raise InvalidInput(
+            f"There is no instance at {address}: register the sorry server in an instance pool first.",
+            field="healthcheck.sorry-server",
+        )
 
 
 def _check_pool(connection: Connection, pool_id: UUID) -> None:
@@ -149,7 +168,7 @@ def view(service: Service, pool: InstancePool, health: Mapping[tuple[UUID, UUID]
         strategy=service.strategy,
         hash_source_port=service.hash_source_port,
         instance_pool=ReferenceView(id=service.instance_pool_id),
-        healthcheck=HealthCheckView(**asdict(service.health_check)),
+        healthcheck=view_of(service.health_check),
         healthcheck_status=[
             ServerStatusView.model_validate({"public-ip": member.address, "status": health[service.id, member.id]})
             for member in pool.active

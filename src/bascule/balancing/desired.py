@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from ipaddress import IPv4Address
 from uuid import UUID
 
@@ -28,16 +29,28 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
     """The rules each hypervisor needs once the change is complete."""
     rules: dict[UUID, set[ForwardingRule]] = {}
     for service in inventory.load_balancer.services:
-        for instance in inventory.pools[service.instance_pool_id].active:
+        members = inventory.pools[service.instance_pool_id].active
+        for instance, hypervisor_id in [
+            *((each.address, each.hypervisor_id) for each in members),
+            *_fallback(service, inventory),
+        ]:
             rule = ForwardingRule(
                 address=inventory.load_balancer.address,
                 protocol=service.protocol,
                 port=service.port,
-                instance=instance.address,
+                instance=instance,
                 target_port=service.target_port,
             )
-            rules.setdefault(instance.hypervisor_id, set()).add(rule)
+            rules.setdefault(hypervisor_id, set()).add(rule)
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
+
+
+def _fallback(service: Service, inventory: Inventory) -> tuple[tuple[IPv4Address, UUID], ...]:
+    """The service's sorry server and its hypervisor, while that instance exists."""
+    address = service.health_check.sorry_server
+    if address is None or address not in inventory.fallbacks:
+        return ()
+    return ((address, inventory.fallbacks[address]),)
 
 
 def balancer_configuration(inventory: Inventory, *, announced: bool) -> BalancerConfiguration:
@@ -52,10 +65,19 @@ def balancer_configuration(inventory: Inventory, *, announced: bool) -> Balancer
         hash_seed=load_balancer.hash_seed,
         announced=announced,
         services=tuple(
-            _service(service, inventory.pools[service.instance_pool_id].active, reachable, confirmed)
+            _service(
+                _existing(service, inventory), inventory.pools[service.instance_pool_id].active, reachable, confirmed
+            )
             for service in sorted(load_balancer.services, key=lambda service: (service.protocol, service.port))
         ),
     )
+
+
+def _existing(service: Service, inventory: Inventory) -> Service:
+    """Without a sorry server that is no instance any more: nobody would take what is sent to it."""
+    if service.health_check.sorry_server is None or _fallback(service, inventory):
+        return service
+    return replace(service, health_check=replace(service.health_check, sorry_server=None))
 
 
 def _service(

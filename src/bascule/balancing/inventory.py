@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from uuid import UUID
 
 from bascule.model.configurations import ForwardingConfiguration
@@ -36,7 +37,8 @@ class Inventory:
     """Everything about one load balancer at one moment.
 
     `epoch` is the lease's, for fencing. `placements` is what the store says; `loads` how many load balancers each LB
-    node carries, this one included. `pending` tells that operations wait for an answer.
+    node carries, this one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
+    servers that exist, with their hypervisors.
     """
 
     load_balancer: LoadBalancer
@@ -47,3 +49,4 @@ class Inventory:
     lb_nodes: tuple[LBNodeView, ...]
     hypervisors: tuple[HypervisorView, ...]
     pending: bool = False
+    fallbacks: Mapping[IPv4Address, UUID] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import cast
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from bascule.orchestration.reconciler import Decision
 from bascule.store import (
     hypervisors,
     instance_pools,
+    instances,
     lb_nodes,
     load_balancers,
     operations,
@@ -54,6 +56,7 @@ class LoadBalancerReconciler:
             pools = instance_pools.for_load_balancer(connection, load_balancer_id)
             placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
+            fallbacks = _fallbacks(connection, load_balancer)
             pending = operations.any_waiting(connection, KIND, load_balancer_id)
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
@@ -66,6 +69,7 @@ class LoadBalancerReconciler:
             lb_nodes=tuple(_lb_node_view(load_balancer, *pair) for pair in zip(nodes, node_reports, strict=True)),
             hypervisors=tuple(_hypervisor_view(load_balancer, *pair) for pair in zip(hosts, host_reports, strict=True)),
             pending=pending,
+            fallbacks=fallbacks,
         )
 
     def decide(self, inventory: Inventory) -> Decision[Event]:
@@ -111,6 +115,12 @@ class LoadBalancerReconciler:
         )
         if load_balancer.state is not LoadBalancerState.DELETING:
             load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
+
+
+def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPv4Address, UUID]:
+    named = {service.health_check.sorry_server for service in load_balancer.services} - {None}
+    found = instances.by_address(connection, [address for address in named if address is not None])
+    return {instance.address: instance.hypervisor_id for instance in found}
 
 
 def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bascule.cli.health_check_options import CheckOptions, check_options_of
 from bascule.cli.load_balancers import LoadBalancerArgument, show, show_services
 from bascule.cli.output import Output, OutputOption, WaitOption, say
 from bascule.cli.session import api, pick, settle
@@ -16,7 +17,7 @@ ServiceArgument = Annotated[str, typer.Argument(metavar="SERVICE", help="Name or
 
 
 _EXAMPLE = """Example: bascule lb service-add web http --port 80 --target-port 8080 --pool front --check http
---check-uri /health"""
+--check-uri /health --check-option status-codes=200-299 --check-option quorum=2"""
 
 
 def add_commands(lb_app: typer.Typer) -> None:
@@ -52,6 +53,7 @@ def add_service(
     check_timeout: Annotated[int, typer.Option(help="Seconds an answer may take.")] = 2,
     check_retries: Annotated[int, typer.Option(help="Failures in a row, after the first, until it is unhealthy.")] = 1,
     tls_sni: Annotated[str | None, typer.Option(help="Server name to ask for, with https.")] = None,
+    check_option: CheckOptions = None,
     wait: WaitOption = 60,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -64,6 +66,7 @@ def add_service(
         "retries": check_retries,
         "uri": check_uri,
         "tls-sni": tls_sni,
+        **check_options_of(check_option),
     }
     with api(context) as client:
         found = pick(client.load_balancers.list_all(), load_balancer, "load balancer")

@@ -10,11 +10,15 @@ from bascule.model.health_checks import HealthCheck
 
 
 class FakeProbe:
-    """Every instance is healthy unless it is in `down` (refuses) or `silent` (never answers)."""
+    """Every instance is healthy unless it is in `down` (refuses) or `silent` (never answers).
+
+    `weights` are what checks say.
+    """
 
     def __init__(self) -> None:
         self.down: set[IPv4Address] = set()
         self.silent: set[IPv4Address] = set()
+        self.weights: dict[IPv4Address, int] = {}
         self.checks: list[IPv4Address] = []
 
     async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
@@ -22,4 +26,6 @@ class FakeProbe:
         self.checks.append(address)
         if address in self.silent:
             await asyncio.Event().wait()
-        return ProbeResult(False, "connection refused") if address in self.down else ProbeResult(True, "fine")
+        if address in self.down:
+            return ProbeResult(False, "connection refused")
+        return ProbeResult(True, "fine", self.weights.get(address))

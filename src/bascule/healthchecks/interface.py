@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from bascule.model.health_checks import HealthCheck
@@ -12,10 +12,14 @@ from bascule.model.health_checks import HealthCheck
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """How one check ended; `message` is in the instance's or the kernel's own words where there are any."""
+    """How one check ended; `message` is in the instance's or the kernel's own words where there are any.
+
+    `weight`, 0 to 100, is what a good check says the instance should have; None leaves it as it was given.
+    """
 
     ok: bool
     message: str
+    weight: int | None = None
 
 
 class Probe(Protocol):
@@ -40,3 +44,14 @@ class Target:
     key: TargetKey
     address: IPv4Address
     health_check: HealthCheck
+
+
+@dataclass(frozen=True, slots=True)
+class HealthEvent:
+    """Something went up or down: a "backend" (its own address, the checked port) or a "service" (VIP and port)."""
+
+    kind: Literal["backend", "service"]
+    service_id: UUID
+    address: IPv4Address
+    port: int
+    up: bool

@@ -8,8 +8,8 @@ from random import Random
 
 import structlog
 
-from bascule.healthchecks.interface import Probe, ProbeResult, Target, TargetKey
-from bascule.healthchecks.verdict import Verdict, judge
+from bascule.healthchecks.interface import HealthEvent, Probe, ProbeResult, Target, TargetKey
+from bascule.healthchecks.verdict import Verdict, judge, pause
 from bascule.model.health_checks import HealthCheckMode
 
 log = structlog.stdlib.get_logger(__name__)
@@ -24,12 +24,17 @@ class HealthCheckRunner:
         *,
         random: Random,
         on_change: Callable[[], None] = lambda: None,
+        on_event: Callable[[HealthEvent], None] = lambda _: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`on_change` is called after the health of any target changed; `sleep` takes seconds."""
+        """`on_change` is called after the health or the weight of any target changed, `on_event` when one rose or fell.
+
+        `sleep` takes seconds.
+        """
         self._probes = probes
         self._random = random
         self.on_change = on_change
+        self.on_event = on_event
         self._sleep = sleep
         self._targets: dict[TargetKey, Target] = {}
         self._tasks: dict[TargetKey, asyncio.Task[None]] = {}
@@ -70,10 +75,14 @@ class HealthCheckRunner:
             self._verdicts.pop(key, None)
 
     async def first_verdicts(self, keys: Set[TargetKey], limit: float) -> None:
-        """Wait until none of these is UNKNOWN, at most as long as the slowest may take, and `limit` seconds."""
-        timeouts = [self._targets[key].health_check.timeout for key in keys if self._undecided(key)]
-        if not timeouts:
+        """Wait until none of these is UNKNOWN, at most as long as the slowest may take, and `limit` seconds.
+
+        Those that warm up are not waited for.
+        """
+        keys = {key for key in keys if self._undecided(key) and not self._targets[key].health_check.warm_up}
+        if not keys:
             return
+        timeouts = [self._targets[key].health_check.timeout for key in keys]
         try:
             async with asyncio.timeout(min(limit, max(timeouts))), self._decided:
                 await self._decided.wait_for(lambda: not any(self._undecided(key) for key in keys))
@@ -91,25 +100,29 @@ class HealthCheckRunner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, target: Target) -> None:
-        interval = float(target.health_check.interval)
-        if target.key in self._verdicts:
-            await self._sleep(self._random.uniform(0, interval))
-        else:
+        check = target.health_check
+        if check.warm_up:
+            await self._sleep(self._random.uniform(0, check.warm_up))
+        if target.key not in self._verdicts:
             await self._record(target)
-            await self._sleep(self._random.uniform(0, interval))
+        await self._sleep(self._random.uniform(0, check.interval))
         while True:
             begun = asyncio.get_running_loop().time()
             await self._record(target)
             elapsed = asyncio.get_running_loop().time() - begun
-            await self._sleep(max(0.0, interval - elapsed))
+            await self._sleep(max(0.0, pause(self._verdicts[target.key], check) - elapsed))
 
     async def _record(self, target: Target) -> None:
         result = await self._check(target)
         before = self._verdicts.get(target.key, Verdict())
-        after = judge(before, result, target.health_check.retries)
+        after = judge(before, result, target.health_check.retries, target.health_check.rise)
         self._verdicts[target.key] = after
-        if after.health is before.health:
-            return
+        if after.health is not before.health:
+            await self._tell(target, after)
+        if (after.health, after.weight) != (before.health, before.weight):
+            self.on_change()
+
+    async def _tell(self, target: Target, after: Verdict) -> None:
         log.info(
             "health changed",
             service=str(target.key.service_id),
@@ -120,7 +133,9 @@ class HealthCheckRunner:
         )
         async with self._decided:
             self._decided.notify_all()
-        self.on_change()
+        self.on_event(
+            HealthEvent("backend", target.key.service_id, target.address, target.health_check.port, after.is_up)
+        )
 
     async def _check(self, target: Target) -> ProbeResult:
         timeout = target.health_check.timeout

@@ -12,8 +12,11 @@ from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.state_file import StateFile
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import DataPlane
+from bascule.healthchecks.notifier import Notifier
 from bascule.healthchecks.probes import real_probes
 from bascule.healthchecks.runner import HealthCheckRunner
+from bascule.healthchecks.scripts import ScriptFolder
+from bascule.model.errors import InvalidInput
 from bascule.programs.settings import LBAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
@@ -66,13 +69,22 @@ def build(settings: LBAgentSettings) -> LBAgent:
     folder = settings.state_dir / settings.node_name
     data_plane = DATA_PLANES[settings.dataplane](settings)
     announcer = ANNOUNCERS[settings.announcer](settings)
+    scripts = ScriptFolder(settings.check_scripts_dir)
+    try:
+        probes = real_probes(scripts, settings.check_ca_file)
+    except OSError as error:
+        raise InvalidInput(
+            f"BASCULE_CHECK_CA_FILE: {settings.check_ca_file} cannot be read as certificates ({error}).",
+            field="BASCULE_CHECK_CA_FILE",
+        ) from error
     return LBAgent(
         node=settings.node_name,
         orders=StateFile(folder / "load-balancers.json", DESIRED, DesiredState),
         verdicts=StateFile(folder / "verdicts.json", VERDICTS, tuple),
-        health_checks=HealthCheckRunner(real_probes(), random=Random()),  # noqa: S311  phases are no secret
+        health_checks=HealthCheckRunner(probes, random=Random()),  # noqa: S311  phases are no secret
         enforcement=Enforcement(data_plane, announcer),
         interval=settings.enforce_interval,
+        notifier=Notifier(scripts, settings.notify_script) if settings.notify_script else None,
     )
 
 

@@ -110,6 +110,12 @@ class LBAgentSettings(AgentSettings):
     """Milliseconds between two BFD packets."""
     bfd_multiplier: int = Field(default=3, ge=2)
     """So many lost BFD packets mean that the neighbour is gone."""
+    check_scripts_dir: Path = Path("/etc/bascule/checks")
+    """Where the scripts are that health checks may name; it and they are root's, and nobody else's to write."""
+    notify_script: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    """A script there that is run when a backend or a service goes up or down."""
+    check_ca_file: Path | None = None
+    """Whom verified certificates of instances must be from (PEM); the machine's own authorities without it."""
 
 
 class HypervisorAgentSettings(AgentSettings):
@@ -139,7 +145,7 @@ def describe(kind: type[Settings]) -> str:
 
 def _written(default: object) -> str:
     """A default as one would write it in the environment."""
-    words = default if isinstance(default, tuple) else (default,)
+    words = default if isinstance(default, tuple) else (default,) if default is not None else ()
     return " ".join(str(word) for word in words) or "empty"
 
 

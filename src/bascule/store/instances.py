@@ -67,6 +67,13 @@ def get(connection: Connection, pool_id: UUID, instance_id: UUID) -> Instance:
     return _noun(row)
 
 
+def by_address(connection: Connection, addresses: Sequence[IPv4Address]) -> list[Instance]:
+    """The instances at these addresses, of whatever pool."""
+    wanted = [str(address) for address in addresses]
+    rows = connection.execute(select(_TABLE).where(_TABLE.c.address.in_(wanted)).order_by(_TABLE.c.address))
+    return [_noun(row) for row in rows]
+
+
 def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]:
     """The instances that a hypervisor carries."""
     rows = connection.execute(

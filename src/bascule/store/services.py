@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     Connection,
     Row,
@@ -24,12 +24,14 @@ from sqlalchemy import (
 )
 
 from bascule.model.errors import NotFound
-from bascule.model.health_checks import HealthCheck, HealthCheckMode
+from bascule.model.health_checks import HealthCheck
 from bascule.model.load_balancers import Service, ServiceState
 from bascule.model.strategies import Protocol, Strategy
 from bascule.store import tables
 
 _TABLE = tables.services
+# Fields that a row of an older version lacks take their defaults.
+_HEALTH_CHECK: TypeAdapter[HealthCheck] = TypeAdapter(HealthCheck)
 
 
 def insert(connection: Connection, load_balancer_id: UUID, service: Service) -> None:
@@ -116,13 +118,12 @@ def _values(service: Service) -> dict[str, object]:
         "target_port": service.target_port,
         "strategy": service.strategy,
         "hash_source_port": service.hash_source_port,
-        "health_check": asdict(service.health_check),
+        "health_check": _HEALTH_CHECK.dump_python(service.health_check, mode="json"),
         "state": service.state,
     }
 
 
 def _noun(row: Row[Any]) -> Service:
-    check = row.health_check
     return Service(
         id=UUID(row.id),
         name=row.name,
@@ -133,6 +134,6 @@ def _noun(row: Row[Any]) -> Service:
         strategy=Strategy(row.strategy),
         hash_source_port=row.hash_source_port,
         instance_pool_id=UUID(row.instance_pool_id),
-        health_check=HealthCheck(**{**check, "mode": HealthCheckMode(check["mode"])}),
+        health_check=_HEALTH_CHECK.validate_python(row.health_check),
         state=ServiceState(row.state),
     )

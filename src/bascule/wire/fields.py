@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
@@ -11,10 +10,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from bascule.model.health_check_rules import HOST_NAME
+
 LABELS_MAX = 64
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I
-)
 
 
 def _kebab(name: str) -> str:
@@ -75,7 +73,7 @@ def _uri(value: str) -> str:
 
 
 def _host_name(value: str) -> str:
-    if not _HOST_NAME.fullmatch(value):
+    if not HOST_NAME.fullmatch(value):
         raise ValueError("a host name is needed, as in 'www.example.net'")
     return value
 

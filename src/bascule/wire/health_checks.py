@@ -1,12 +1,17 @@
-"""From a health check's body to the noun: defaults, and the rules that join several fields."""
+"""From a health check's body to the noun and back: defaults, and the rules of the noun."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from bascule.model.errors import InvalidInput
-from bascule.model.health_checks import HealthCheck, HealthCheckMode
+from bascule.model.health_check_rules import DEFAULTS, MODES_OF, problem_of
+from bascule.model.health_checks import HealthCheck
+from bascule.wire.health_check_options import HealthCheckOptions
 from bascule.wire.public_v2 import HealthCheckBody
+from bascule.wire.public_v2_views import HealthCheckView
+
+_OPTIONS = frozenset(HealthCheckOptions.model_fields)
 
 
 def health_check_of(body: HealthCheckBody, present: HealthCheck | None = None) -> HealthCheck:
@@ -23,25 +28,27 @@ def health_check_of(body: HealthCheckBody, present: HealthCheck | None = None) -
     return _checked(replace(_without_leftovers(present, given), **given))
 
 
+def without_options(check: HealthCheck) -> HealthCheck:
+    """The check with our own fields back at their defaults. Raises InvalidInput when its mode needs one of them."""
+    return _checked(replace(check, **{name: DEFAULTS[name] for name in _OPTIONS}))  # type: ignore[arg-type]
+
+
+def view_of(check: HealthCheck) -> HealthCheckView:
+    """The check as the public API shows it."""
+    ordinary = {name for name in _OPTIONS if getattr(check, name) == DEFAULTS[name]}
+    return HealthCheckView(**{name: value for name, value in asdict(check).items() if name not in ordinary})
+
+
 def _without_leftovers(present: HealthCheck, given: dict[str, object]) -> HealthCheck:
     """Forget what the new mode has no use for, so that changing the mode alone is enough."""
     mode = given.get("mode", present.mode)
-    if mode is HealthCheckMode.TCP:
-        return replace(present, uri=None, tls_sni=None)
-    return present if mode is HealthCheckMode.HTTPS else replace(present, tls_sni=None)
+    useless = {name: DEFAULTS[name] for name, modes in MODES_OF.items() if mode not in modes}
+    return replace(present, **useless)  # type: ignore[arg-type]
 
 
 def _checked(check: HealthCheck) -> HealthCheck:
-    if check.timeout > check.interval:
-        raise _invalid("timeout", f"must not exceed healthcheck.interval ({check.interval} s)")
-    if check.mode is HealthCheckMode.TCP and check.uri is not None:
-        raise _invalid("uri", "is for the modes http and https: leave it out or change healthcheck.mode")
-    if check.mode is not HealthCheckMode.TCP and check.uri is None:
-        raise _invalid("uri", f"is missing: mode {check.mode} needs a path, as in '/status'")
-    if check.mode is not HealthCheckMode.HTTPS and check.tls_sni is not None:
-        raise _invalid("tls-sni", "is for mode https: leave it out or change healthcheck.mode")
+    problem = problem_of(check)
+    if problem is not None:
+        field = f"healthcheck.{problem[0].replace('_', '-')}"
+        raise InvalidInput(f"{field} {problem[1]}.", field=field)
     return check
-
-
-def _invalid(name: str, rule: str) -> InvalidInput:
-    return InvalidInput(f"healthcheck.{name} {rule}.", field=f"healthcheck.{name}")

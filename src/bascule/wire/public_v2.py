@@ -1,7 +1,7 @@
 """Bodies of the public API, version 2: the shapes of Exoscale's, so that its clients work unchanged.
 
 Ours beyond it: `ip` when a load balancer or an elastic IP is created, `hash-source-port` of a service, and health check
-intervals from 1 second (theirs begin at 5).
+intervals from 1 second (theirs begin at 5), more modes of health checks and the fields of `health_check_options`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import Field
 from bascule.model.health_checks import HealthCheckMode
 from bascule.model.strategies import Protocol, Strategy
 from bascule.wire.fields import Address, Body, Description, HostName, Identifier, Labels, Name, Port, Uri
+from bascule.wire.health_check_options import HealthCheckOptions
 
 # Enumerations arrive as strings, which strict mode would refuse.
 _Mode = Annotated[HealthCheckMode, Field(strict=False)]
@@ -46,7 +47,7 @@ class LoadBalancerUpdate(Body):
     labels: Labels | None = None
 
 
-class HealthCheckBody(Body):
+class HealthCheckBody(HealthCheckOptions):
     """Durations are seconds. What is left out takes its default, or stays in an update."""
 
     mode: _Mode | None = None

@@ -13,6 +13,7 @@ from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.model.operations import OperationReason, OperationState
 from bascule.model.strategies import Protocol, Strategy
 from bascule.wire.fields import View
+from bascule.wire.health_check_options import HealthCheckOptionsView
 
 
 class ReferenceView(View):
@@ -21,7 +22,7 @@ class ReferenceView(View):
     id: UUID
 
 
-class HealthCheckView(View):
+class HealthCheckView(HealthCheckOptionsView):
     """Durations are seconds."""
 
     mode: HealthCheckMode

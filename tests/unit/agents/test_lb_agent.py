@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from bascule.agents.state_file import StateFile
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.healthchecks.fake import FakeProbe
-from bascule.healthchecks.interface import ProbeResult
+from bascule.healthchecks.interface import HealthEvent, ProbeResult
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.model.configurations import Version
 from bascule.model.errors import StaleCommand, SystemFailure
@@ -229,3 +230,58 @@ async def test_new_instances_join_together(machine: Machine) -> None:
 
 def _knows_a_healthy_one(agent: LBAgent) -> bool:
     return any(each.health is Health.SUCCESS for found in agent.report().load_balancers for each in found.health)
+
+
+async def test_the_sorry_server_serves_while_the_quorum_is_lost(machine: Machine) -> None:
+    """Two of three instances fail: the sorry server takes over in one pass, and gives back above the band."""
+    one = service(backend(1), backend(2), backend(3))
+    check = replace(one.health_check, interval=1, retries=0, quorum=2, hysteresis=1, sorry_server=backend(9).address)
+    events: list[HealthEvent] = []
+    async with machine.agent() as agent:
+        agent._on_event = events.append  # type: ignore[method-assign,assignment]
+        await agent.put(balancer(replace(one, health_check=check)))
+        assert machine.backends() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+        machine.probe.down = {backend(1).address, backend(2).address, backend(3).address}
+        await _until_served(machine, {"10.0.0.9"})
+        machine.probe.down = {backend(1).address}
+        await _until_healthy(agent, 2)
+        assert machine.backends() == {"10.0.0.9"}
+        machine.probe.down = set()
+        await _until_served(machine, {"10.0.0.1", "10.0.0.2", "10.0.0.3"})
+    assert [event.up for event in events if event.kind == "service"] == [True, False, True]
+
+
+async def _until_served(machine: Machine, expected: set[str]) -> None:
+    async with asyncio.timeout(10):
+        while machine.backends() != expected:  # noqa: ASYNC110  the loop's own thread serves
+            await asyncio.sleep(0.005)
+
+
+async def _until_healthy(agent: LBAgent, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sum(each.health is Health.SUCCESS for each in agent.report().load_balancers[0].health) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_state_files_of_an_older_version_load(machine: Machine) -> None:
+    """Checks and verdicts saved before there were options and weights are taken over as they were."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await until_saved(machine, 1)
+    for name, kept in (("load-balancers", 7), ("verdicts", 3)):
+        path = machine.disk / f"{name}.json"
+        document = json.loads(path.read_text())
+        olds = (
+            [document["state"]["configurations"][0]["services"][0]["health_check"]]
+            if name == "load-balancers"
+            else [each["verdict"] for each in document["state"]]
+        )
+        for old in olds:
+            for key in list(old)[kept:]:
+                del old[key]
+        path.write_text(json.dumps(document))
+    machine.probe.silent = {backend(1).address}
+    async with machine.agent() as agent:
+        assert agent.report().problems == ()
+        assert agent.report().load_balancers[0].configuration == balancer(service(backend(1)))
+        assert machine.backends() == {"10.0.0.1"}

@@ -10,17 +10,18 @@ import pytest
 
 from bascule.agents.lb_node import serving
 from bascule.healthchecks.interface import TargetKey
+from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration
 from bascule.model.errors import InvalidInput, Taken
-from bascule.model.health_checks import Health
+from bascule.model.health_checks import Health, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ServiceKey
 from tests.unit.agents.builders import VIP, backend, balancer, service
 
 
-def health(**verdicts: Health) -> dict[TargetKey, Health]:
+def health(**verdicts: Health) -> dict[TargetKey, Verdict]:
     """Verdicts on the instances of service 1, by `i<number>`."""
-    return {TargetKey(UUID(int=1), UUID(int=int(name[1:]))): verdict for name, verdict in verdicts.items()}
+    return {TargetKey(UUID(int=1), UUID(int=int(name[1:]))): Verdict(verdict) for name, verdict in verdicts.items()}
 
 
 def test_only_healthy_backends_serve_and_weight_zero_stays() -> None:
@@ -85,3 +86,71 @@ def test_two_load_balancers_cannot_hold_one_address() -> None:
     with pytest.raises(Taken, match=str(UUID(int=1))):
         serving.check(others)
     serving.check([others[0], replace(others[1], address=IPv4Address("192.0.2.2"))])
+
+
+def weights(configuration: BalancerConfiguration, verdicts: dict[TargetKey, Verdict], *, up: bool) -> dict[str, int]:
+    """What the only service sends traffic to, by address."""
+    (virtual,) = serving.desire([configuration], verdicts, set(), {UUID(int=1): up}).services
+    return {str(each.address): each.weight for each in virtual.backends}
+
+
+def checked(**options: object) -> BalancerConfiguration:
+    """A service of three instances, whose health check has these options."""
+    one = service(backend(1, weight=5), backend(2, weight=5), backend(3, weight=5))
+    return balancer(replace(one, health_check=replace(one.health_check, **options)))  # type: ignore[arg-type]
+
+
+def test_inhibited_backends_keep_their_connections() -> None:
+    """With `inhibit` a failed backend stays with weight 0; one never judged is left out all the same."""
+    verdicts = health(i1=Health.SUCCESS, i2=Health.FAILURE)
+    assert weights(checked(on_failure=OnFailure.INHIBIT), verdicts, up=True) == {"10.0.0.1": 5, "10.0.0.2": 0}
+    assert weights(checked(), verdicts, up=True) == {"10.0.0.1": 5}
+
+
+def test_a_checks_weight_replaces_the_given_one() -> None:
+    """What the check found counts, 0 included."""
+    verdicts = health(i1=Health.SUCCESS, i2=Health.SUCCESS, i3=Health.SUCCESS)
+    verdicts[TargetKey(UUID(int=1), UUID(int=1))] = Verdict(Health.SUCCESS, weight=0)
+    verdicts[TargetKey(UUID(int=1), UUID(int=2))] = Verdict(Health.SUCCESS, weight=70)
+    assert weights(checked(), verdicts, up=True) == {"10.0.0.1": 0, "10.0.0.2": 70, "10.0.0.3": 5}
+
+
+def test_without_quorum_the_sorry_server_serves_alone() -> None:
+    """Healthy backends are left out then, or inhibited; with quorum, or without a sorry server, they serve."""
+    verdicts = health(i1=Health.SUCCESS, i2=Health.FAILURE, i3=Health.FAILURE)
+    sorry = IPv4Address("10.0.0.9")
+    assert weights(checked(sorry_server=sorry), verdicts, up=False) == {"10.0.0.9": 1}
+    assert weights(checked(sorry_server=sorry), verdicts, up=True) == {"10.0.0.1": 5}
+    assert weights(checked(), verdicts, up=False) == {"10.0.0.1": 5}
+    inhibiting = checked(sorry_server=sorry, on_failure=OnFailure.INHIBIT)
+    assert weights(inhibiting, verdicts, up=False) == {"10.0.0.1": 0, "10.0.0.2": 0, "10.0.0.3": 0, "10.0.0.9": 1}
+
+
+def test_a_sorry_server_may_be_a_member_too() -> None:
+    """It serves with weight 1 then, whatever its own check says."""
+    configuration = checked(sorry_server=IPv4Address("10.0.0.2"), on_failure=OnFailure.INHIBIT)
+    assert weights(configuration, health(i2=Health.FAILURE), up=False) == {"10.0.0.2": 1}
+
+
+BAD_CHECKS: dict[str, dict[str, object]] = {
+    "port": {"port": 0},
+    "interval": {"interval": 0},
+    "timeout": {"timeout": 0},
+    "rise": {"rise": 0},
+    "warm_up": {"warm_up": -1},
+    "hysteresis": {"hysteresis": 1},
+    "script": {"mode": HealthCheckMode.SCRIPT, "script": "../sh"},
+    "uri": {"mode": HealthCheckMode.HTTP, "uri": "/ HTTP/1.1\r\nX: y"},
+    "body_pattern": {"mode": HealthCheckMode.HTTP, "uri": "/", "body_pattern": "("},
+    "smtp_helo": {"mode": HealthCheckMode.SMTP, "smtp_helo": "a\r\nMAIL FROM:<b>"},
+    "udp_payload": {"mode": HealthCheckMode.UDP, "udp_payload": "zz"},
+    "dns_type": {"mode": HealthCheckMode.DNS, "dns_type": "AXFR"},
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHECKS)
+def test_a_wrong_health_check_is_refused_by_the_agent_too(name: str) -> None:
+    """The agent does not trust the control plane with what it runs and sends."""
+    with pytest.raises(InvalidInput) as refusal:
+        serving.check([checked(**BAD_CHECKS[name])])
+    assert refusal.value.field == f"services.0.health_check.{name}"

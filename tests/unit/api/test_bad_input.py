@@ -76,6 +76,73 @@ HEALTH_CHECKS: list[tuple[Change, str]] = [
     ({"mode": "https", "port": 443, "uri": "/", "tls-sni": "a b"}, "tls-sni"),
 ]
 
+TCP: Change = {"mode": "tcp", "port": 80}
+WEB: Change = {"mode": "http", "port": 80, "uri": "/"}
+OPTIONS: list[tuple[Change, str]] = [
+    ({**TCP, "retry-interval": 0}, "retry-interval"),
+    ({**TCP, "retry-interval": 1.5}, "retry-interval"),
+    ({**TCP, "rise": 0}, "rise"),
+    ({**TCP, "rise": 21}, "rise"),
+    ({**TCP, "rise": "2"}, "rise"),
+    ({**TCP, "warm-up": -1}, "warm-up"),
+    ({**TCP, "warm-up": None}, "warm-up"),
+    ({**TCP, "warm_up": 1}, "warm_up"),
+    ({**TCP, "on-failure": "drop"}, "on-failure"),
+    ({**TCP, "quorum": 0}, "quorum"),
+    ({**TCP, "quorum": 10**30}, "quorum"),
+    ({**TCP, "quorum": True}, "quorum"),
+    ({**TCP, "hysteresis": 1}, "hysteresis"),
+    ({**TCP, "quorum": 3, "hysteresis": 3}, "hysteresis"),
+    ({**TCP, "sorry-server": "127.0.0.1"}, "sorry-server"),
+    ({**TCP, "sorry-server": "10.0.0.99"}, "sorry-server"),
+    ({**TCP, "sorry-server": 1}, "sorry-server"),
+    ({**TCP, "body-pattern": "OK"}, "body-pattern"),
+    ({**TCP, "tls-verify": True}, "tls-verify"),
+    ({**TCP, "host": "a.example"}, "host"),
+    ({**WEB, "tls-verify": True}, "tls-verify"),
+    ({**WEB, "tls-verify": 1}, "tls-verify"),
+    ({**WEB, "status-codes": ""}, "status-codes"),
+    ({**WEB, "status-codes": "200-"}, "status-codes"),
+    ({**WEB, "status-codes": "299-200"}, "status-codes"),
+    ({**WEB, "status-codes": "99"}, "status-codes"),
+    ({**WEB, "status-codes": "200\n"}, "status-codes"),
+    ({**WEB, "status-codes": 200}, "status-codes"),
+    ({**WEB, "body-pattern": ""}, "body-pattern"),
+    ({**WEB, "body-pattern": "("}, "body-pattern"),
+    ({**WEB, "body-pattern": "(?=x)"}, "body-pattern"),
+    ({**WEB, "body-pattern": r"(a)\1"}, "body-pattern"),
+    ({**WEB, "body-pattern": "((a{100}){100}){100}"}, "body-pattern"),
+    ({**WEB, "body-pattern": "a\nb"}, "body-pattern"),
+    ({**WEB, "body-pattern": LONG}, "body-pattern"),
+    ({**WEB, "body-digest": "abc"}, "body-digest"),
+    ({**WEB, "body-digest": "g" * 64}, "body-digest"),
+    ({**WEB, "host": "a.example\r\nX: y"}, "host"),
+    ({**WEB, "host": 'a"b'}, "host"),
+    ({"mode": "smtp", "port": 25, "smtp-helo": "x y"}, "smtp-helo"),
+    ({"mode": "smtp", "port": 25, "smtp-helo": "x\r\nMAIL FROM:<y>"}, "smtp-helo"),
+    ({"mode": "smtp", "port": 25, "uri": "/"}, "uri"),
+    ({"mode": "dns", "port": 53, "dns-name": "a..b"}, "dns-name"),
+    ({"mode": "dns", "port": 53, "dns-name": "a b"}, "dns-name"),
+    ({"mode": "dns", "port": 53, "dns-name": "x" * 64}, "dns-name"),
+    ({"mode": "dns", "port": 53, "dns-type": "ANY"}, "dns-type"),
+    ({"mode": "dns", "port": 53, "dns-type": "TYPE99999"}, "dns-type"),
+    ({"mode": "dns", "port": 53, "dns-answer": "yes"}, "dns-answer"),
+    ({"mode": "udp", "port": 53, "udp-payload": "abc"}, "udp-payload"),
+    ({"mode": "udp", "port": 53, "udp-payload": ""}, "udp-payload"),
+    ({"mode": "udp", "port": 53, "udp-reply": "0x41"}, "udp-reply"),
+    ({"mode": "udp", "port": 53, "udp-reply": "00" * 513}, "udp-reply"),
+    ({"mode": "script", "port": 80}, "script"),
+    ({"mode": "script", "port": 80, "script": "../../bin/sh"}, "script"),
+    ({"mode": "script", "port": 80, "script": "/bin/sh"}, "script"),
+    ({"mode": "script", "port": 80, "script": ".."}, "script"),
+    ({"mode": "script", "port": 80, "script": "check\n"}, "script"),
+    ({"mode": "script", "port": 80, "script": "$(reboot)"}, "script"),
+    ({"mode": "script", "port": 80, "script": "check;reboot"}, "script"),
+    ({"mode": "script", "port": 80, "script": ""}, "script"),
+    ({**TCP, "script": "check"}, "script"),
+    ({**TCP, "script-weight": True}, "script-weight"),
+]
+
 AGENT = {"name": "lb-2", "agent-url": "http://192.0.2.2:7701", "agent-token": "a-token-of-an-agent"}
 OPERATORS: list[tuple[str, Change, str]] = [
     ("lb-nodes", {**AGENT, "agent-url": "ftp://192.0.2.2"}, "agent-url"),
@@ -111,7 +178,7 @@ def test_a_bad_service_is_refused(api_at_rest: Installation, change: Change, fie
     _refused(api_at_rest, path, {**service_body(api_at_rest.pool()), **change}, field)
 
 
-@pytest.mark.parametrize(("check", "field"), HEALTH_CHECKS, ids=str)
+@pytest.mark.parametrize(("check", "field"), HEALTH_CHECKS + OPTIONS, ids=ascii)
 def test_a_bad_health_check_is_refused(api_at_rest: Installation, check: Change, field: str) -> None:
     """The answer is 400 and names the field inside the health check, and no row was written."""
     path = f"/v2/load-balancer/{api_at_rest.load_balancer()}/service"

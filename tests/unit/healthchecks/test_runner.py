@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
 from uuid import UUID
@@ -201,5 +202,66 @@ def test_waiting_for_first_verdicts_is_bounded() -> None:
         await stage.first_verdicts(0.1)
         assert asyncio.get_running_loop().time() - begun < 5
         assert stage.health() == {1: Health.UNKNOWN}
+
+    stage.play(scene())
+
+
+def test_an_instance_in_doubt_is_checked_again_soon() -> None:
+    """After a failure that is tolerated the next check comes at the retry interval, and the event after the last."""
+    stage = Stage()
+    events: list[bool] = []
+    stage.runner.on_event = lambda event: events.append(event.up)
+    wanted = target(1, A)
+    wanted = replace(wanted, health_check=replace(wanted.health_check, retry_interval=3))
+
+    async def scene() -> None:
+        stage.runner.set_targets([wanted])
+        await stage.first_verdicts(3)
+        stage.probe.down = {A}
+        await stage.clock.tick()
+        assert 2 < stage.clock.asked[-1] <= 3
+        await stage.clock.tick()
+        assert 9 < stage.clock.asked[-1] <= 10
+        assert events == [True, False]
+
+    stage.play(scene())
+
+
+def test_a_check_that_warms_up_waits_first() -> None:
+    """New targets are checked after a random part of their warm-up, and no command waits for them."""
+    stage = Stage()
+
+    async def scene() -> None:
+        targets = [target(number, IPv4Address(number)) for number in range(1, 11)]
+        stage.runner.set_targets(
+            replace(each, health_check=replace(each.health_check, warm_up=60, timeout=5)) for each in targets
+        )
+        await stage.first_verdicts(1000)
+        await stage.clock.tick()  # every watch has begun
+        await stage.clock.tick()
+        waits = stage.clock.asked[:10]
+        assert len(set(waits)) == 10
+        assert max(waits) > 10
+        assert set(stage.health().values()) == {Health.SUCCESS}
+
+    stage.play(scene())
+
+
+def test_a_changed_weight_is_told_without_an_event() -> None:
+    """The pass must follow a weight, though the instance neither rose nor fell."""
+    stage = Stage()
+    events: list[bool] = []
+    stage.runner.on_event = lambda event: events.append(event.up)
+
+    async def scene() -> None:
+        stage.runner.set_targets([target(1, A)])
+        await stage.first_verdicts(3)
+        assert stage.changes == 1
+        stage.probe.weights[A] = 50
+        await stage.clock.tick()
+        await stage.clock.tick()
+        assert stage.changes == 2
+        assert [verdict.weight for verdict in stage.runner.verdicts.values()] == [50]
+        assert events == [True]
 
     stage.play(scene())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,12 +13,13 @@ from pydantic import TypeAdapter
 
 from bascule.agents.fencing import DesiredState
 from bascule.agents.keeper import Keeper
-from bascule.agents.lb_node import serving
+from bascule.agents.lb_node import quorum, serving
 from bascule.agents.lb_node.enforcement import Enforcement, Observation
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.loop import EnforcementLoop
 from bascule.agents.state_file import StateFile
-from bascule.healthchecks.interface import TargetKey
+from bascule.healthchecks.interface import HealthEvent, TargetKey
+from bascule.healthchecks.notifier import Notifier
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration, Version
@@ -57,14 +59,20 @@ class LBAgent:
         enforcement: Enforcement,
         interval: float,
         drain: float = DRAIN,
+        notifier: Notifier | None = None,
     ) -> None:
-        """`interval` is seconds between passes, `drain` seconds between withdrawing an address and letting go of it."""
+        """`notifier` is told what goes up and down.
+
+        `interval` is seconds between passes, `drain` seconds between withdrawing an address and letting go of it.
+        """
         self.node = node
         self.started_at = time.time()
         self._keeper = Keeper(orders)
         self._verdicts = verdicts
         self._checks = health_checks
         self._enforcement = enforcement
+        self._notifier = notifier
+        self._quorums: Mapping[UUID, bool] = {}
         self._leaving: set[UUID] = set()
         # Targets whose first verdict a command waits for: they join together, so that rings change once.
         self._joining: set[TargetKey] = set()
@@ -79,7 +87,7 @@ class LBAgent:
         saved, problem = self._verdicts.load()
         self._disk_problem = problem
         self._checks.seed({each.key: each.verdict for each in saved})
-        self._checks.on_change = self._on_verdict
+        self._checks.on_change, self._checks.on_event = self._on_verdict, self._on_event
         await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
         # The first report must already tell what is there, or the control plane would take the node for empty.
         await self._loop.enforce()
@@ -92,6 +100,8 @@ class LBAgent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._checks.close()
         await self._loop.close()
+        if self._notifier is not None:
+            await self._notifier.close()
         await asyncio.to_thread(self._enforcement.close)
 
     async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
@@ -170,9 +180,13 @@ class LBAgent:
         )
 
     def _desire(self) -> Desired:
-        decided = self._checks.verdicts.items()
-        health = {key: verdict.health for key, verdict in decided if key not in self._joining}
-        return serving.desire(self._keeper.state.configurations, health, self._leaving)
+        configurations = self._keeper.state.configurations
+        verdicts = {key: each for key, each in self._checks.verdicts.items() if key not in self._joining}
+        before, self._quorums = self._quorums, quorum.quorums(configurations, verdicts, self._quorums)
+        for event in quorum.events(configurations, before, self._quorums):
+            log.info("quorum changed", service=str(event.service_id), address=str(event.address), up=event.up)
+            self._on_event(event)
+        return serving.desire(configurations, verdicts, self._leaving, self._quorums)
 
     def _check_all(self) -> frozenset[TargetKey]:
         """Check what is carried now; returns the targets that are new and UNKNOWN."""
@@ -182,6 +196,10 @@ class LBAgent:
     def _on_verdict(self) -> None:
         self._loop.poke()
         self._news.set()
+
+    def _on_event(self, event: HealthEvent) -> None:
+        if self._notifier is not None:
+            self._notifier.tell(event)
 
     async def _keep_verdicts(self) -> None:
         """Save the verdicts when they may have changed; a full disk is a problem to tell, not a reason to stop."""

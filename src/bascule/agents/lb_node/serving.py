@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from uuid import UUID
 
+from bascule.agents.lb_node.quorum import weight_of
 from bascule.healthchecks.interface import Target, TargetKey
+from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration
 from bascule.model.errors import InvalidInput, Taken
-from bascule.model.health_checks import Health
+from bascule.model.health_check_rules import PORT_MAX, problem_of
+from bascule.model.health_checks import Health, OnFailure
 from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
 
 _WEIGHT_MAX = 100
-_PORT_MAX = 65535
 _SEED_MAX = 2**64 - 1
 
 
@@ -28,17 +31,24 @@ class Desired:
 
 
 def desire(
-    configurations: Iterable[BalancerConfiguration], health: Mapping[TargetKey, Health], leaving: Set[UUID]
+    configurations: Iterable[BalancerConfiguration],
+    verdicts: Mapping[TargetKey, Verdict],
+    leaving: Set[UUID],
+    quorums: Mapping[UUID, bool] = MappingProxyType({}),
 ) -> Desired:
     """All the node should do. Load balancers that are `leaving` are still served, but draw no more traffic.
 
     Whether backends are healthy does not matter for the announcement: without any, the data plane refuses the traffic,
-    and the client learns at once.
+    and the client learns at once. `quorums` are the services' states; one that has none yet is up.
     """
     configurations = tuple(configurations)
     return Desired(
         addresses=frozenset(each.address for each in configurations),
-        services=tuple(_service(each, service, health) for each in configurations for service in each.services),
+        services=tuple(
+            _service(each, service, verdicts, up=quorums.get(service.id, True))
+            for each in configurations
+            for service in each.services
+        ),
         announced=frozenset(
             each.address for each in configurations if each.announced and each.load_balancer_id not in leaving
         ),
@@ -46,24 +56,43 @@ def desire(
 
 
 def _service(
-    configuration: BalancerConfiguration, service: ServiceConfiguration, health: Mapping[TargetKey, Health]
+    configuration: BalancerConfiguration,
+    service: ServiceConfiguration,
+    verdicts: Mapping[TargetKey, Verdict],
+    *,
+    up: bool,
 ) -> VirtualService:
-    healthy = (
-        backend
+    sorry_server = None if up else service.health_check.sorry_server
+    weights = {
+        backend.address: weight
         for backend in service.backends
-        if health.get(TargetKey(service.id, backend.instance_id)) is Health.SUCCESS
-    )
+        for verdict in [verdicts.get(TargetKey(service.id, backend.instance_id), Verdict())]
+        if (weight := _weight(service, backend, verdict, up=sorry_server is None)) is not None
+    }
+    if sorry_server is not None:
+        weights[sorry_server] = 1
     return VirtualService(
         key=ServiceKey(configuration.address, service.protocol, service.port),
         strategy=service.strategy,
         hash_source_port=service.hash_source_port,
         hash_seed=configuration.hash_seed,
-        backends=tuple(_backend(service, backend) for backend in sorted(healthy, key=lambda each: each.address)),
+        backends=tuple(
+            VirtualBackend(address=address, weight=weight, target_port=service.target_port)
+            for address, weight in sorted(weights.items())
+        ),
     )
 
 
-def _backend(service: ServiceConfiguration, backend: Backend) -> VirtualBackend:
-    return VirtualBackend(address=backend.address, weight=backend.weight, target_port=service.target_port)
+def _weight(service: ServiceConfiguration, backend: Backend, verdict: Verdict, *, up: bool) -> int | None:
+    """The weight a backend serves with, 0 for its open connections alone; None when it is left out.
+
+    While the sorry server serves, healthy backends are treated like failed ones, as keepalived does.
+    """
+    if verdict.health is Health.UNKNOWN:
+        return None
+    if up and verdict.health is Health.SUCCESS:
+        return weight_of(backend, verdict)
+    return 0 if service.health_check.on_failure is OnFailure.INHIBIT else None
 
 
 def targets(configurations: Iterable[BalancerConfiguration]) -> tuple[Target, ...]:
@@ -100,17 +129,13 @@ def _check_one(configuration: BalancerConfiguration) -> None:
         if (service.protocol, service.port) in seen:
             raise InvalidInput(f"{service.protocol} port {service.port} is used twice.", field=f"{here}.port")
         seen.add((service.protocol, service.port))
-        for name, port in (
-            ("port", service.port),
-            ("target_port", service.target_port),
-            ("health_check.port", service.health_check.port),
-        ):
-            if not 1 <= port <= _PORT_MAX:
-                raise InvalidInput(f"{port} is not a port: use 1 to {_PORT_MAX}.", field=f"{here}.{name}")
-        if min(service.health_check.interval, service.health_check.timeout) < 1 or service.health_check.retries < 0:
-            raise InvalidInput(
-                "interval and timeout are at least 1 s, retries at least 0.", field=f"{here}.health_check"
-            )
+        for name, port in (("port", service.port), ("target_port", service.target_port)):
+            if not 1 <= port <= PORT_MAX:
+                raise InvalidInput(f"{port} is not a port: use 1 to {PORT_MAX}.", field=f"{here}.{name}")
+        problem = problem_of(service.health_check)
+        if problem is not None:
+            field = f"{here}.health_check.{problem[0]}"
+            raise InvalidInput(f"{field} {problem[1]}.", field=field)
         if any(not 0 <= backend.weight <= _WEIGHT_MAX for backend in service.backends):
             raise InvalidInput(f"A weight is 0 to {_WEIGHT_MAX}.", field=f"{here}.backends")
         if len({backend.address for backend in service.backends}) != len(service.backends):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
+from bascule.healthchecks.probes.words import reason_of
 from bascule.model.health_checks import HealthCheck
 
 
@@ -18,7 +18,7 @@ class TcpProbe:
         try:
             _, writer = await asyncio.open_connection(str(address), health_check.port)
         except OSError as error:
-            return ProbeResult(False, os.strerror(error.errno) if error.errno else str(error))
+            return ProbeResult(False, reason_of(error))
         # A reset instead of a FIN: nothing is left in TIME_WAIT, here or on the instance, however often we check.
         writer.transport.abort()
         return ProbeResult(True, "connected")
