@@ -13,6 +13,8 @@ from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes import real_probes
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 
+# Made once: reading the machine's authorities takes longer than many a test's patience.
+PROBES = real_probes()
 LOOPBACK = IPv4Address("127.0.0.1")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -100,4 +102,4 @@ async def probe(mode: HealthCheckMode, port: int, **options: object) -> ProbeRes
     """One check of the loopback by the real probe, within 5 s."""
     check = HealthCheck(mode=mode, port=port, **options)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
-        return await real_probes()[mode].check(LOOPBACK, check)
+        return await PROBES[mode].check(LOOPBACK, check)
