@@ -93,8 +93,7 @@ class LBAgentSettings(AgentSettings):
     interfaces: Words = ("eth0",)
     """Interfaces on which clients' packets arrive (xdp)."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
-    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp; with ipvs it is the
-    `src` of the route to the instances)."""
+    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp)."""
     max_services: int = Field(default=256, ge=1)
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")
