@@ -6,8 +6,8 @@
                          `---- hv 10.20.0.1 ---- one 10.128.0.1, two 10.128.0.2
 
 Tunnels reach `one` and `two` by way of `hv`, which decapsulates what is addressed to them and translates the VIP's
-ports to theirs. `near` shares a link with the LB node, holds the VIP, and answers clients through the router, unless its own
-address 10.30.0.2 speaks: that goes back through the LB node, as network address translation wants it.
+ports to theirs. `near` shares a link with the LB node, holds the VIP, and answers clients through the router, unless
+its own address 10.30.0.2 speaks: that goes back through the LB node, as network address translation wants it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One data centre for each file of tests."""
+"""One data centre for all tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.ipvs.bench import reason_to_skip
 from tests.ipvs.centre import Centre
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def centre() -> Iterator[Centre]:
     """Built once; each test says what it wants of the node, which removes what the test before wanted."""
     if reason := reason_to_skip():

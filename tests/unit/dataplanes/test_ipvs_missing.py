@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bascule.dataplanes.ipvs import family
+from bascule.dataplanes.ipvs import reading
 from bascule.dataplanes.ipvs.driver import IpvsDataPlane
 from bascule.model.errors import SystemFailure
 
@@ -14,7 +14,7 @@ from bascule.model.errors import SystemFailure
 def has_ipvs() -> bool:
     """Whether this machine's kernel has it."""
     try:
-        family.require()
+        reading.require()
     except SystemFailure:
         return False
     return True

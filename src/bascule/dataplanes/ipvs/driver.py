@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from ipaddress import IPv4Address
 
-from bascule.dataplanes.ipvs import kernel, sysctls
+from bascule.dataplanes.ipvs import reading, sysctls, writing
 from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
@@ -39,8 +39,7 @@ class IpvsDataPlane:
 
     def start(self) -> None:
         """See that the kernel has IPVS; what is in its table forwards on."""
-        with kernel.connect():
-            pass
+        reading.require()
         self._notes = (*sysctls.enforce(), *self._interface.prepare())
         self._started = True
 
@@ -66,9 +65,7 @@ class IpvsDataPlane:
         """See the contract. No address is ready before the first `enforce`."""
         self._require_start()
         bound = self._interface.present()
-        with kernel.connect() as netlink:
-            found, _ = kernel.read(netlink)
-        ours = [each for each in found if each.server.key.address in bound | self._addresses]
+        ours, _ = reading.read(bound | self._addresses)
         present = {each.server.key for each in ours}
         incomplete = {server.key.address for server in self._wanted if server.key not in present}
         return DataPlaneReport(
@@ -81,13 +78,13 @@ class IpvsDataPlane:
         self._started = False
 
     def _write(self, ours: Set[IPv4Address], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
-        with kernel.connect() as netlink:
-            found, others = kernel.read(netlink)
-            present = [each.server for each in found]
-            changes = diff((server for server in present if server.key.address in ours), wanted)
-            for change in changes:
-                kernel.apply(netlink, change)
-        foreign = frozenset((*others, *(str(server) for server in present if server.key.address not in ours)))
+        found, others = reading.read(ours)
+        changes = diff((each.server for each in found), wanted)
+        if changes:
+            with writing.connect() as netlink:
+                for change in changes:
+                    writing.apply(netlink, change)
+        foreign = frozenset(others)
         new, self._foreign = sorted(foreign - self._foreign), foreign
         return (
             *(change.sentence for change in changes),
@@ -113,6 +110,7 @@ def _report(found: Found) -> VirtualServiceReport:
             inactive_connections=load.inactive,
         )
         for to, load in zip(found.server.destinations, found.loads, strict=True)
+        if isinstance(to.address, IPv4Address)
     )
     return VirtualServiceReport(
         key=found.server.key,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from bascule.model.reports import Traffic
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
@@ -18,15 +18,15 @@ EVERY_PORT = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where a virtual server sends connections."""
+    """Where a virtual server sends connections. Ours are all of IPv4; a foreign hand may write others."""
 
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     port: int
     method: ForwardingMethod
     weight: int
 
     @property
-    def place(self) -> tuple[IPv4Address, int]:
+    def place(self) -> tuple[IPv4Address | IPv6Address, int]:
         """What the kernel tells the destinations of one server by."""
         return self.address, self.port
 

@@ -24,8 +24,9 @@ def translate(service: VirtualService) -> VirtualServer:
     flags = 0
     if scheduler in _HASHES:
         flags = FALLBACK | (WITH_PORT if service.hash_source_port else 0)
-    destinations = sorted((_destination(service.key, each) for each in service.backends), key=lambda each: each.place)
-    return VirtualServer(key=service.key, scheduler=scheduler, flags=flags, destinations=tuple(destinations))
+    backends = sorted(service.backends, key=lambda each: each.address)
+    destinations = tuple(_destination(service.key, each) for each in backends)
+    return VirtualServer(key=service.key, scheduler=scheduler, flags=flags, destinations=destinations)
 
 
 def refuse(addresses: Iterable[IPv4Address]) -> tuple[VirtualServer, ...]:
