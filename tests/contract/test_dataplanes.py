@@ -6,6 +6,7 @@ IPVS needs a kernel that has it: `make test-ipvs` runs its cases in one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import VirtualService
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 from tests.ipvs import bench as ipvs
 
@@ -223,3 +224,23 @@ def test_every_strategy_is_accepted(stage: Stage, strategy: Strategy) -> None:
     assert strategy in stage.driver.strategies
     stage.enforce(service(backend(1), backend(2), strategy=strategy))
     assert stage.observe().ready == {VIP}
+
+
+@pytest.mark.parametrize("method", ForwardingMethod)
+def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) -> None:
+    """A data plane carries the forwarding methods that it names, and refuses others by name, leaving all as it is."""
+    wanted = service(replace(backend(1), method=method))
+    if method in stage.driver.methods:
+        stage.enforce(wanted)
+        assert stage.observe().ready == {VIP}
+        return
+    stage.enforce(WEB)
+    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
+        stage.enforce(wanted)
+    assert stage.enforce(WEB) == ()
+
+
+def test_a_key_is_for_one_service(stage: Stage) -> None:
+    """Two services that a packet could not tell apart are refused."""
+    with pytest.raises(SystemFailure, match="configured twice"):
+        stage.enforce(WEB, service(backend(3)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from ipaddress import IPv4Address
 
+from bascule.dataplanes.interface import require_carryable
 from bascule.dataplanes.ipvs import reading, sysctls, writing
 from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
@@ -17,7 +18,7 @@ from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
 from bascule.dataplanes.ipvs.translate import SCHEDULERS, refuse, translate
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
-from bascule.model.virtual_services import ServiceKey, VirtualService
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 
 INTERFACE = "bascule-ipvs"
 
@@ -27,6 +28,7 @@ class IpvsDataPlane:
 
     name = "ipvs"
     strategies = frozenset(SCHEDULERS)
+    methods = frozenset(ForwardingMethod)
 
     def __init__(self, *, interface: str = INTERFACE) -> None:
         """`interface` holds the VIPs; it becomes a dummy link if it is missing."""
@@ -46,6 +48,7 @@ class IpvsDataPlane:
     def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """See the contract. An address of a service counts as held."""
         self._require_start()
+        require_carryable(self, services)
         notes, self._notes = self._notes, ()
         held = frozenset(addresses) | {service.key.address for service in services}
         wanted = (*map(translate, services), *refuse(held))
