@@ -17,7 +17,7 @@ from bascule.dataplanes.interface import DataPlane
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import Strategy
+from bascule.model.strategies import EVERYWHERE, Strategy
 from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 from tests.ipvs import bench as ipvs
@@ -219,11 +219,17 @@ def test_it_must_be_started_first(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("strategy", Strategy)
-def test_every_strategy_is_accepted(stage: Stage, strategy: Strategy) -> None:
-    """A data plane carries the strategies that it names."""
-    assert strategy in stage.driver.strategies
-    stage.enforce(service(backend(1), backend(2), strategy=strategy))
-    assert stage.observe().ready == {VIP}
+def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
+    """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
+    assert stage.driver.strategies >= EVERYWHERE
+    wanted = service(backend(1), backend(2), strategy=strategy)
+    if strategy in stage.driver.strategies:
+        stage.enforce(wanted)
+        assert stage.observe().ready == {VIP}
+        assert stage.enforce(wanted) == ()
+        return
+    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
+        stage.enforce(wanted)
 
 
 @pytest.mark.parametrize("method", ForwardingMethod)

@@ -14,6 +14,12 @@ from tests.ipvs.centre import BIG, CLIENT, Centre, ask_again, backend
 
 pytestmark = pytest.mark.root
 UDP = Protocol.UDP
+# These look at nothing but the address that the client asked for, which is the VIP: all go to one backend.
+BY_ADDRESS = {
+    Strategy.DESTINATION_HASH,
+    Strategy.LOCALITY_LEAST_CONNECTIONS,
+    Strategy.LOCALITY_LEAST_CONNECTIONS_REPLICATED,
+}
 
 
 @pytest.mark.parametrize("strategy", Strategy)
@@ -54,6 +60,23 @@ def test_round_robin_keeps_the_weights(centre: Centre) -> None:
     assert Counter(centre.ask()[0] for _ in range(40)) == {"one": 10, "two": 30}
 
 
+@pytest.mark.parametrize("strategy", sorted(BY_ADDRESS))
+def test_the_address_decides(centre: Centre, strategy: Strategy) -> None:
+    """Strategies made for caches send all connections to an idle address to one backend."""
+    centre.node.enforce(service(backend("one"), backend("two"), strategy=strategy))
+    assert len({centre.ask()[0] for _ in range(8)}) == 1
+
+
+@pytest.mark.parametrize("strategy", [Strategy.LEAST_CONNECTIONS, Strategy.WEIGHTED_LEAST_CONNECTIONS])
+def test_the_idler_backend_is_next(centre: Centre, strategy: Strategy) -> None:
+    """A new connection goes to the backend with the fewest, and `wlc` alone counts by weight."""
+    centre.node.enforce(service(backend("one", 1), backend("two", 3), port=83, strategy=strategy))
+    with ExitStack() as stack:
+        open_ones = [stack.enter_context(centre.connect(83)) for _ in range(16)]
+        by_name = Counter(ask_again(each)[0] for each in open_ones)
+    assert by_name["two"] in ({8} if strategy is Strategy.LEAST_CONNECTIONS else {11, 12, 13})
+
+
 def test_source_hash_may_ignore_the_port(centre: Centre) -> None:
     """Without the port all connections of a client meet one backend; with it they spread."""
     both = backend("one"), backend("two")
@@ -64,7 +87,7 @@ def test_source_hash_may_ignore_the_port(centre: Centre) -> None:
         assert len({centre.ask()[0] for _ in range(24)}) == 2
 
 
-@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("strategy", [each for each in Strategy if each not in BY_ADDRESS])
 def test_a_drained_backend_keeps_its_connections(centre: Centre, strategy: Strategy) -> None:
     """A change of weight is one change, breaks no connection, and weight 0 takes no new ones, which others take."""
     centre.node.enforce(service(backend("one"), backend("two"), strategy=strategy))

@@ -9,7 +9,12 @@ from bascule.dataplanes.ipvs.entries import EVERY_PORT, FALLBACK, PERSISTENT, WI
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
 
-SCHEDULERS = {Strategy.MAGLEV_HASH: "mh", Strategy.ROUND_ROBIN: "wrr", Strategy.SOURCE_HASH: "sh"}
+# The others are called as the kernel calls them.
+SCHEDULERS = {strategy: str(strategy) for strategy in Strategy} | {
+    Strategy.MAGLEV_HASH: "mh",
+    Strategy.ROUND_ROBIN: "wrr",
+    Strategy.SOURCE_HASH: "sh",
+}
 _HASHES = {"mh", "sh"}
 # Seconds that a template of a persistent server lives: it has no destination, hence no templates, but 0 is refused.
 _TEMPLATE_TIMEOUT = 60

@@ -27,7 +27,7 @@ from bascule.dataplanes.xdp.refusal import Refusal
 from bascule.dataplanes.xdp.tables import IdleTimes, Tables
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import Strategy
+from bascule.model.strategies import EVERYWHERE
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 from bascule.system.bpf import BpfObject
 
@@ -38,7 +38,7 @@ class XdpDataPlane:
     """The contract's methods may be called from any thread, one at a time, in one network namespace."""
 
     name = "xdp"
-    strategies = frozenset(Strategy)
+    strategies = EVERYWHERE
     methods = frozenset({ForwardingMethod.TUNNEL})
 
     def __init__(
