@@ -9,12 +9,15 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test test-unit test-lab check format bench docs clean
+.PHONY: help setup native demo test test-unit test-lab test-ipvs check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv \
+                $(GUEST_PACKAGES)
+# What only `make test-ipvs` needs: a kernel with IPVS, which this machine's need not have, and tools to look at it.
+GUEST_PACKAGES := ipvsadm iptables kmod $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
@@ -39,13 +42,17 @@ $(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
 demo: setup ## Build a data centre in network namespaces and see a load balancer carry real traffic
 	$(BIN)/bascule lab demo
 
-test: check test-unit test-lab ## Everything CI runs: checks, then every test
+test: check test-unit test-lab test-ipvs ## Everything CI runs: checks, then every test
 
 test-unit: setup ## Every test but those of the lab, two at a time
-	$(BIN)/pytest tests --ignore tests/lab --numprocesses 2 --quiet
+	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs --numprocesses 2 --quiet
 
 test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet
+
+test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
+	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 600 -- \
+	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k ipvs --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check --quiet .

@@ -1,8 +1,12 @@
-"""What every data plane promises, over the fake and over the XDP driver in a network namespace."""
+"""What every data plane promises, over the fake, and over the real drivers in a network namespace.
+
+IPVS needs a kernel that has it: `make test-ipvs` runs its cases in one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +17,10 @@ from bascule.dataplanes.interface import DataPlane
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import VirtualService
+from bascule.model.strategies import EVERYWHERE, Strategy
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
+from tests.ipvs import bench as ipvs
 
 WEB = service(backend(1), backend(2, 3))
 OTHER = service(backend(2), port=81)
@@ -91,20 +96,50 @@ class XdpStage:
         self._bench.ip(f"addr del {VIP}/32 dev lo")
 
 
-@pytest.fixture(
-    params=[
-        "fake",
-        pytest.param(
-            "xdp", marks=[pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
-        ),
-    ]
-)
+class IpvsStage:
+    """A namespace without any interface: the VIP has its own."""
+
+    def __init__(self, hosts: ipvs.Hosts) -> None:
+        self._hosts = hosts
+        self._node = ipvs.Node(hosts)
+
+    @property
+    def driver(self) -> DataPlane:
+        """The data plane itself."""
+        return self._node.driver
+
+    def restart(self) -> None:
+        """A new driver on the same kernel."""
+        self._node.driver = self._node.started()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In the namespace."""
+        return self._node.enforce(*services, held=held)
+
+    def observe(self) -> DataPlaneReport:
+        """In the namespace."""
+        return self._node.observe()
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._hosts.ip("lb", f"addr del {VIP}/32 dev bascule-ipvs")
+
+
+def real(name: str, missing: str) -> object:
+    """A driver that needs something of the machine."""
+    return pytest.param(name, marks=[pytest.mark.root, pytest.mark.skipif(bool(missing), reason=missing)])
+
+
+@pytest.fixture(params=["fake", real("xdp", reason_to_skip()), real("ipvs", ipvs.reason_to_skip())])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if request.param == "fake":
         yield FakeStage()
-        return
-    with Bench(tmp_path) as bench:
-        yield XdpStage(bench)
+    elif request.param == "ipvs":
+        with ipvs.Hosts("lb") as hosts:
+            yield IpvsStage(hosts)
+    else:
+        with Bench(tmp_path) as bench:
+            yield XdpStage(bench)
 
 
 def test_what_is_desired_is_there(stage: Stage) -> None:
@@ -184,8 +219,34 @@ def test_it_must_be_started_first(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("strategy", Strategy)
-def test_every_strategy_is_accepted(stage: Stage, strategy: Strategy) -> None:
-    """A data plane carries the strategies that it names."""
-    assert strategy in stage.driver.strategies
-    stage.enforce(service(backend(1), backend(2), strategy=strategy))
-    assert stage.observe().ready == {VIP}
+def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
+    """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
+    assert stage.driver.strategies >= EVERYWHERE
+    wanted = service(backend(1), backend(2), strategy=strategy)
+    if strategy in stage.driver.strategies:
+        stage.enforce(wanted)
+        assert stage.observe().ready == {VIP}
+        assert stage.enforce(wanted) == ()
+        return
+    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
+        stage.enforce(wanted)
+
+
+@pytest.mark.parametrize("method", ForwardingMethod)
+def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) -> None:
+    """A data plane carries the forwarding methods that it names, and refuses others by name, leaving all as it is."""
+    wanted = service(replace(backend(1), method=method))
+    if method in stage.driver.methods:
+        stage.enforce(wanted)
+        assert stage.observe().ready == {VIP}
+        return
+    stage.enforce(WEB)
+    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
+        stage.enforce(wanted)
+    assert stage.enforce(WEB) == ()
+
+
+def test_a_key_is_for_one_service(stage: Stage) -> None:
+    """Two services that a packet could not tell apart are refused."""
+    with pytest.raises(SystemFailure, match="configured twice"):
+        stage.enforce(WEB, service(backend(3)))

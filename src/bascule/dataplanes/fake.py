@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Set
 from ipaddress import IPv4Address
 
+from bascule.dataplanes.interface import require_carryable
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
 from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import ServiceKey, VirtualService
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 
 
 class FakeDataPlane:
@@ -18,6 +19,7 @@ class FakeDataPlane:
 
     name = "fake"
     strategies = frozenset(Strategy)
+    methods = frozenset(ForwardingMethod)
 
     def __init__(self) -> None:
         self.addresses: set[IPv4Address] = set()
@@ -36,6 +38,7 @@ class FakeDataPlane:
         if not self.started:
             raise SystemFailure("The data plane is not started: call start() first.")
         self._fail_if_broken()
+        require_carryable(self, services)
         held = set(addresses) | {service.key.address for service in services}
         wanted = {service.key: service for service in services}
         sentences = [f"Removed address {address}." for address in sorted(self.addresses - held)]

@@ -6,9 +6,10 @@ from collections.abc import Set
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import VirtualService
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 
 
 class DataPlane(Protocol):
@@ -16,6 +17,7 @@ class DataPlane(Protocol):
 
     name: str
     strategies: frozenset[Strategy]
+    methods: frozenset[ForwardingMethod]
 
     def start(self) -> None:
         """Load and attach, or take over what an earlier process left running without a gap in forwarding.
@@ -28,7 +30,8 @@ class DataPlane(Protocol):
 
         `addresses` are held even while no service uses them; what is not named is removed. A service without backends
         refuses its traffic. A change of backends moves no established connection of a backend that stays (weight 0
-        included). Returns a sentence per repair; raises SystemFailure when the kernel refuses.
+        included). Returns a sentence per repair; raises SystemFailure when the kernel refuses, and before anything is
+        changed when a service needs a strategy or method that is not of this data plane.
         """
 
     def observe(self) -> DataPlaneReport:
@@ -36,3 +39,22 @@ class DataPlane(Protocol):
 
     def close(self) -> None:
         """Let go of handles. Forwarding goes on: only `enforce` with nothing desired stops it."""
+
+
+def require_carryable(plane: DataPlane, services: tuple[VirtualService, ...]) -> None:
+    """Raises SystemFailure when two services have the same key, or one needs what the data plane has not."""
+    keys = [service.key for service in services]
+    if len(set(keys)) < len(keys):
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise SystemFailure(f"{doubled} is configured twice: remove one of the two services.")
+    for service in services:
+        if service.strategy not in plane.strategies:
+            raise _lacks(plane, service, f"strategy {service.strategy}", plane.strategies)
+        for method in {backend.method for backend in service.backends} - plane.methods:
+            raise _lacks(plane, service, f"forwarding method {method}", plane.methods)
+
+
+def _lacks(plane: DataPlane, service: VirtualService, what: str, has: Set[str]) -> SystemFailure:
+    return SystemFailure(
+        f"The data plane {plane.name} has no {what}, which {service.key} asks for: it has {', '.join(sorted(has))}."
+    )

@@ -22,11 +22,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualBackendReport:
-    """One backend as the data plane has it."""
+    """One backend as the data plane has it. A data plane that keeps no table of connections counts none."""
 
     address: IPv4Address
     weight: int
     traffic: Traffic = Traffic()
+    active_connections: int = 0
+    inactive_connections: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,23 @@ class Protocol(StrEnum):
 
 
 class Strategy(StrEnum):
-    """The names users of the public API know."""
+    """The three that every data plane has, then those of IPVS alone, by the names that its users know.
+
+    IPVS's own `wrr`, `sh` and `mh` are the first three.
+    """
 
     MAGLEV_HASH = "maglev-hash"
     ROUND_ROBIN = "round-robin"
     SOURCE_HASH = "source-hash"
+    UNWEIGHTED_ROUND_ROBIN = "rr"
+    LEAST_CONNECTIONS = "lc"
+    WEIGHTED_LEAST_CONNECTIONS = "wlc"
+    LOCALITY_LEAST_CONNECTIONS = "lblc"
+    LOCALITY_LEAST_CONNECTIONS_REPLICATED = "lblcr"
+    DESTINATION_HASH = "dh"
+    SHORTEST_EXPECTED_DELAY = "sed"
+    NEVER_QUEUE = "nq"
+
+
+# What the public API offers: load balancers may then be placed on any LB node.
+EVERYWHERE = frozenset({Strategy.MAGLEV_HASH, Strategy.ROUND_ROBIN, Strategy.SOURCE_HASH})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address
 
 from bascule.model.strategies import Protocol, Strategy
@@ -20,6 +21,21 @@ class ServiceKey:
         return f"{self.protocol} {self.address}:{self.port}"
 
 
+class ForwardingMethod(StrEnum):
+    """How packets get from the LB node to a backend, and which way its replies take.
+
+    - `tunnel`: in IP-in-IP, addressed to the backend; unchanged within. Replies go straight to the client.
+    - `direct`: unchanged, to the backend's MAC address: it is on a link of ours, and holds the VIP. Replies as above.
+    - `translation`: readdressed to the backend and its target port. Replies come back through this node.
+    - `local`: to this node's own processes, which listen on the VIP.
+    """
+
+    TUNNEL = "tunnel"
+    DIRECT = "direct"
+    TRANSLATION = "translation"
+    LOCAL = "local"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualBackend:
     """A healthy instance. Weight 0 keeps its connections and gives it no new ones."""
@@ -27,6 +43,7 @@ class VirtualBackend:
     address: IPv4Address
     weight: int
     target_port: int
+    method: ForwardingMethod = ForwardingMethod.TUNNEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,12 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
     )
 
 
+def _ipvs(settings: LBAgentSettings) -> DataPlane:
+    from bascule.dataplanes.ipvs.driver import IpvsDataPlane  # noqa: PLC0415  only when chosen
+
+    return IpvsDataPlane(interface=settings.vip_interface)
+
+
 def _fake_data_plane(_settings: LBAgentSettings) -> DataPlane:
     from bascule.dataplanes.fake import FakeDataPlane  # noqa: PLC0415  only when chosen
 
@@ -60,7 +66,11 @@ def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
     return FakeAnnouncer()
 
 
-DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {"xdp": _xdp, "fake": _fake_data_plane}
+DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {
+    "xdp": _xdp,
+    "ipvs": _ipvs,
+    "fake": _fake_data_plane,
+}
 ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "fake": _fake_announcer}
 
 

@@ -88,14 +88,16 @@ class AgentSettings(Settings):
 class LBAgentSettings(AgentSettings):
     """The LB agent."""
 
-    dataplane: Literal["xdp", "fake"] = "xdp"
-    """What forwards packets."""
+    dataplane: Literal["xdp", "ipvs", "fake"] = "xdp"
+    """What forwards packets: our XDP program, or the kernel's IPVS."""
     interfaces: Words = ("eth0",)
-    """Interfaces on which clients' packets arrive."""
+    """Interfaces on which clients' packets arrive (xdp)."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
-    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow."""
+    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp)."""
     max_services: int = Field(default=256, ge=1)
-    """How many services fit; each takes 0.3 MB of kernel memory."""
+    """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
+    vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")
+    """Interface that holds the addresses (ipvs); becomes a dummy link if it is missing."""
     announcer: Literal["bgp", "fake"] = "bgp"
     """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")

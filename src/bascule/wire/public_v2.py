@@ -8,17 +8,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from bascule.model.health_checks import HealthCheckMode
-from bascule.model.strategies import Protocol, Strategy
+from bascule.model.strategies import EVERYWHERE, Protocol, Strategy
 from bascule.wire.fields import Address, Body, Description, HostName, Identifier, Labels, Name, Port, Uri
 from bascule.wire.health_check_options import HealthCheckOptions
+
+
+def _offered(strategy: Strategy) -> Strategy:
+    if strategy not in EVERYWHERE:
+        raise ValueError(f"{strategy} is a strategy of IPVS alone: use {', '.join(sorted(EVERYWHERE))}")
+    return strategy
+
 
 # Enumerations arrive as strings, which strict mode would refuse.
 _Mode = Annotated[HealthCheckMode, Field(strict=False)]
 _Protocol = Annotated[Protocol, Field(strict=False)]
-_Strategy = Annotated[Strategy, Field(strict=False)]
+# Those that every LB node has, whatever its data plane.
+_Strategy = Annotated[
+    Strategy,
+    Field(strict=False),
+    AfterValidator(_offered),
+    WithJsonSchema({"type": "string", "enum": sorted(EVERYWHERE)}),
+]
 POOL_SIZE_MAX = 10_000
 _Size = Annotated[int, Field(ge=1, le=POOL_SIZE_MAX)]
 _DiskSize = Annotated[int, Field(ge=10, le=51200)]

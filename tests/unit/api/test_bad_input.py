@@ -47,6 +47,7 @@ SERVICES: list[tuple[Change, str]] = [
     ({"target_port": 80}, "target_port"),
     ({"protocol": "sctp"}, "protocol"),
     ({"strategy": "random"}, "strategy"),
+    ({"strategy": "wlc"}, "strategy"),
     ({"hash-source-port": "no"}, "hash-source-port"),
     ({"instance-pool": UNKNOWN}, "instance-pool"),
     ({"instance-pool": {}}, "instance-pool.id"),

@@ -18,16 +18,17 @@ from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from bascule.dataplanes.interface import require_carryable
 from bascule.dataplanes.xdp import layout
 from bascule.dataplanes.xdp.kernel import Attachment, load
 from bascule.dataplanes.xdp.observation import observe
 from bascule.dataplanes.xdp.pointing import Pointing
 from bascule.dataplanes.xdp.refusal import Refusal
-from bascule.dataplanes.xdp.tables import IdleTimes, Tables, require_distinct
+from bascule.dataplanes.xdp.tables import IdleTimes, Tables
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import ServiceKey, VirtualService
+from bascule.model.strategies import EVERYWHERE
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 from bascule.system.bpf import BpfObject
 
 BACKENDS_PER_SERVICE = 64
@@ -37,7 +38,8 @@ class XdpDataPlane:
     """The contract's methods may be called from any thread, one at a time, in one network namespace."""
 
     name = "xdp"
-    strategies = frozenset(Strategy)
+    strategies = EVERYWHERE
+    methods = frozenset({ForwardingMethod.TUNNEL})
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class XdpDataPlane:
     def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """See the contract. An address of a service counts as held."""
         loaded, tables, pointing = self._started()
-        require_distinct(services)
+        require_carryable(self, services)
         held = frozenset(addresses) | {service.key.address for service in services}
         try:
             with self._lock:

@@ -13,7 +13,6 @@ from bascule.dataplanes.xdp.maglev import Share, fill
 from bascule.dataplanes.xdp.rings import RingTable
 from bascule.dataplanes.xdp.sequence import interleave
 from bascule.dataplanes.xdp.services import ServiceTable
-from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpf import BpfObject
@@ -154,11 +153,3 @@ def _placed(services: tuple[VirtualService, ...]) -> Mapping[Placed, int]:
         for service in services
         for backend in service.backends
     }
-
-
-def require_distinct(services: tuple[VirtualService, ...]) -> None:
-    """Raise SystemFailure when two services have the same key: a packet could not tell them apart."""
-    keys = [service.key for service in services]
-    doubled = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-    if doubled:
-        raise SystemFailure(f"{doubled} is configured twice: remove one of the two services.")

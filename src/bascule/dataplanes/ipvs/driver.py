@@ -1,0 +1,122 @@
+"""The IPVS data plane: compares the kernel's table with what is desired at every pass, and writes the difference.
+
+Nothing is remembered that the kernel cannot tell: a process that starts finds the addresses that are ours by their
+label, and every virtual server of such an address is ours. Virtual servers of other addresses are somebody else's: they
+are left alone, and named once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from ipaddress import IPv4Address
+
+from bascule.dataplanes.interface import require_carryable
+from bascule.dataplanes.ipvs import reading, sysctls, writing
+from bascule.dataplanes.ipvs.addresses import Addresses
+from bascule.dataplanes.ipvs.diff import diff
+from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
+from bascule.dataplanes.ipvs.translate import SCHEDULERS, refuse, translate
+from bascule.model.errors import SystemFailure
+from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
+
+INTERFACE = "bascule-ipvs"
+
+
+class IpvsDataPlane:
+    """The contract's methods may be called from any thread, one at a time, in one network namespace."""
+
+    name = "ipvs"
+    strategies = frozenset(SCHEDULERS)
+    methods = frozenset(ForwardingMethod)
+
+    def __init__(self, *, interface: str = INTERFACE) -> None:
+        """`interface` holds the VIPs; it becomes a dummy link if it is missing."""
+        self._interface = Addresses(interface)
+        self._started = False
+        self._notes: tuple[str, ...] = ()
+        self._addresses: frozenset[IPv4Address] = frozenset()
+        self._wanted: tuple[VirtualServer, ...] = ()
+        self._foreign: frozenset[str] = frozenset()
+
+    def start(self) -> None:
+        """See that the kernel has IPVS; what is in its table forwards on."""
+        reading.require()
+        self._notes = (*sysctls.enforce(), *self._interface.prepare())
+        self._started = True
+
+    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+        """See the contract. An address of a service counts as held."""
+        self._require_start()
+        require_carryable(self, services)
+        notes, self._notes = self._notes, ()
+        held = frozenset(addresses) | {service.key.address for service in services}
+        wanted = (*map(translate, services), *refuse(held))
+        notes += (*sysctls.enforce(), *self._interface.prepare())
+        leaving = self._interface.present() - held
+        ours = held | leaving | self._addresses
+        # Before an address is held and until it is gone, its other ports are refused: the node's daemons listen there.
+        notes += self._write(ours, (*wanted, *refuse(leaving)))
+        notes += self._interface.remove(held)
+        if leaving:
+            notes += self._write(ours, wanted)
+        notes += self._interface.add(held)
+        self._addresses, self._wanted = held, wanted
+        return notes
+
+    def observe(self) -> DataPlaneReport:
+        """See the contract. No address is ready before the first `enforce`."""
+        self._require_start()
+        bound = self._interface.present()
+        ours, _ = reading.read(bound | self._addresses)
+        present = {each.server.key for each in ours}
+        incomplete = {server.key.address for server in self._wanted if server.key not in present}
+        return DataPlaneReport(
+            ready=(bound & self._addresses) - incomplete,
+            services=tuple(_report(each) for each in sorted(ours, key=_key) if each.server.key.port != EVERY_PORT),
+        )
+
+    def close(self) -> None:
+        """Nothing is held open; the kernel forwards on."""
+        self._started = False
+
+    def _write(self, ours: Set[IPv4Address], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
+        found, others = reading.read(ours)
+        changes = diff((each.server for each in found), wanted)
+        if changes:
+            with writing.connect() as netlink:
+                for change in changes:
+                    writing.apply(netlink, change)
+        foreign = frozenset(others)
+        new, self._foreign = sorted(foreign - self._foreign), foreign
+        return (
+            *(change.sentence for change in changes),
+            *(f"Left alone a virtual server that is not ours: {name}." for name in new),
+        )
+
+    def _require_start(self) -> None:
+        if not self._started:
+            raise SystemFailure("The data plane is not started: call start() first.")
+
+
+def _key(found: Found) -> ServiceKey:
+    return found.server.key
+
+
+def _report(found: Found) -> VirtualServiceReport:
+    backends = (
+        VirtualBackendReport(
+            address=to.address,
+            weight=to.weight,
+            traffic=load.traffic,
+            active_connections=load.active,
+            inactive_connections=load.inactive,
+        )
+        for to, load in zip(found.server.destinations, found.loads, strict=True)
+        if isinstance(to.address, IPv4Address)
+    )
+    return VirtualServiceReport(
+        key=found.server.key,
+        traffic=found.traffic,
+        backends=tuple(sorted(backends, key=lambda each: each.address)),
+    )

@@ -1,0 +1,72 @@
+"""The kernel's entries as data: virtual servers, and their destinations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from bascule.model.reports import Traffic
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey
+
+# linux/ip_vs.h: IP_VS_SVC_F_PERSISTENT, and two that each scheduler reads in its own way
+PERSISTENT = 0x1
+FALLBACK = 0x8  # sh-fallback, mh-fallback: IP_VS_SVC_F_SCHED1
+WITH_PORT = 0x10  # sh-port, mh-port: IP_VS_SVC_F_SCHED2
+
+EVERY_PORT = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where a virtual server sends connections. Ours are all of IPv4; a foreign hand may write others."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+    method: ForwardingMethod
+    weight: int
+
+    @property
+    def place(self) -> tuple[IPv4Address | IPv6Address, int]:
+        """What the kernel tells the destinations of one server by."""
+        return self.address, self.port
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServer:
+    """An entry for one address, protocol and port; port 0 takes what no other entry of the address does."""
+
+    key: ServiceKey
+    scheduler: str
+    flags: int = 0
+    timeout: int = 0
+    destinations: tuple[Destination, ...] = ()
+
+    @property
+    def settings(self) -> tuple[str, int, int]:
+        """All that can be changed without touching a destination."""
+        return self.scheduler, self.flags, self.timeout
+
+    def __str__(self) -> str:
+        words = str(self.key)
+        return words if self.key.port else f"{self.key.protocol} {self.key.address}, every other port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the kernel counts for a destination. The totals lag by up to two seconds, the connections do not."""
+
+    traffic: Traffic
+    active: int
+    inactive: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A virtual server as the kernel has it, with its totals and those of its destinations, in their order."""
+
+    server: VirtualServer
+    traffic: Traffic
+    loads: tuple[Load, ...]

@@ -1,0 +1,55 @@
+"""Which entries of the kernel a virtual service means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from bascule.dataplanes.ipvs.entries import EVERY_PORT, FALLBACK, PERSISTENT, WITH_PORT, Destination, VirtualServer
+from bascule.model.strategies import Protocol, Strategy
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
+
+# The others are called as the kernel calls them.
+SCHEDULERS = {strategy: str(strategy) for strategy in Strategy} | {
+    Strategy.MAGLEV_HASH: "mh",
+    Strategy.ROUND_ROBIN: "wrr",
+    Strategy.SOURCE_HASH: "sh",
+}
+_HASHES = {"mh", "sh"}
+# Seconds that a template of a persistent server lives: it has no destination, hence no templates, but 0 is refused.
+_TEMPLATE_TIMEOUT = 60
+
+
+def translate(service: VirtualService) -> VirtualServer:
+    """The entry for a service, its destinations in the order of their addresses: sh's choice depends on the order.
+
+    Both hashes get their fallback: without it, a client whose own destination has weight 0 is refused.
+    """
+    scheduler = SCHEDULERS[service.strategy]
+    flags = 0
+    if scheduler in _HASHES:
+        flags = FALLBACK | (WITH_PORT if service.hash_source_port else 0)
+    backends = sorted(service.backends, key=lambda each: each.address)
+    destinations = tuple(_destination(service.key, each) for each in backends)
+    return VirtualServer(key=service.key, scheduler=scheduler, flags=flags, destinations=destinations)
+
+
+def refuse(addresses: Iterable[IPv4Address]) -> tuple[VirtualServer, ...]:
+    """The entries that refuse what no service of an address wants: the node's own daemons are out of reach on it.
+
+    IPVS answers for a server without destinations with an ICMP "port unreachable", and asks an entry for every port
+    where no other fits. The kernel takes such an entry at its word only when it is persistent.
+    """
+    return tuple(
+        VirtualServer(
+            key=ServiceKey(address, protocol, EVERY_PORT), scheduler="rr", flags=PERSISTENT, timeout=_TEMPLATE_TIMEOUT
+        )
+        for address in sorted(addresses)
+        for protocol in Protocol
+    )
+
+
+def _destination(key: ServiceKey, backend: VirtualBackend) -> Destination:
+    """Only translation can change the port: the other methods leave the packet as it is (the hypervisor translates)."""
+    port = backend.target_port if backend.method is ForwardingMethod.TRANSLATION else key.port
+    return Destination(address=backend.address, port=port, method=backend.method, weight=backend.weight)

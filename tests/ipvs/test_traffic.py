@@ -1,0 +1,156 @@
+"""Real connections through real IPVS, tunnels and hypervisor rules."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+
+from bascule.model.strategies import Protocol, Strategy
+from tests.ipvs.bench import VIP, service
+from tests.ipvs.centre import BIG, CLIENT, Centre, ask_again, backend
+
+pytestmark = pytest.mark.root
+UDP = Protocol.UDP
+# These look at nothing but the address that the client asked for, which is the VIP: all go to one backend.
+BY_ADDRESS = {
+    Strategy.DESTINATION_HASH,
+    Strategy.LOCALITY_LEAST_CONNECTIONS,
+    Strategy.LOCALITY_LEAST_CONNECTIONS_REPLICATED,
+}
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_an_instance_sees_the_client(centre: Centre, strategy: Strategy) -> None:
+    """TCP is answered by an instance that sees the client's own address and port, with every strategy."""
+    centre.node.enforce(service(backend("one"), backend("two"), strategy=strategy))
+    with centre.connect() as connection:
+        name, *seen = ask_again(connection)
+        assert seen == [CLIENT, str(connection.getsockname()[1])]
+        assert name in {"one", "two"}
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_datagrams_are_answered(centre: Centre, strategy: Strategy) -> None:
+    """So is UDP."""
+    centre.node.enforce(service(backend("one"), port=53, protocol=UDP, strategy=strategy))
+    name, seen, _ = centre.ask_by_datagram(53)
+    assert (name, seen) == ("one", CLIENT)
+
+
+def test_replies_never_pass_the_node(centre: Centre) -> None:
+    """Of a long answer the LB node sends nothing on: only the client's own packets pass it, 20 bytes longer."""
+    centre.node.enforce(service(backend("one")))
+    before = centre.sent("lb", "eth0"), centre.sent("client", "eth0")
+    with centre.connect() as connection:
+        connection.sendall(b"big\n")
+        left = BIG
+        while left:
+            left -= len(connection.recv(min(left, 65536)))
+    by_node, by_client = centre.sent("lb", "eth0") - before[0], centre.sent("client", "eth0") - before[1]
+    assert 0 < by_client < BIG / 4
+    assert by_client < by_node < BIG / 4
+
+
+def test_round_robin_keeps_the_weights(centre: Centre) -> None:
+    """Forty connections are spread by the weights, exactly."""
+    centre.node.enforce(service(backend("one", 1), backend("two", 3)))
+    assert Counter(centre.ask()[0] for _ in range(40)) == {"one": 10, "two": 30}
+
+
+@pytest.mark.parametrize("strategy", sorted(BY_ADDRESS))
+def test_the_address_decides(centre: Centre, strategy: Strategy) -> None:
+    """Strategies made for caches send all connections to an idle address to one backend."""
+    centre.node.enforce(service(backend("one"), backend("two"), strategy=strategy))
+    assert len({centre.ask()[0] for _ in range(8)}) == 1
+
+
+@pytest.mark.parametrize("strategy", [Strategy.LEAST_CONNECTIONS, Strategy.WEIGHTED_LEAST_CONNECTIONS])
+def test_the_idler_backend_is_next(centre: Centre, strategy: Strategy) -> None:
+    """A new connection goes to the backend with the fewest, and `wlc` alone counts by weight."""
+    centre.node.enforce(service(backend("one", 1), backend("two", 3), port=83, strategy=strategy))
+    with ExitStack() as stack:
+        open_ones = [stack.enter_context(centre.connect(83)) for _ in range(16)]
+        by_name = Counter(ask_again(each)[0] for each in open_ones)
+    assert by_name["two"] in ({8} if strategy is Strategy.LEAST_CONNECTIONS else {11, 12, 13})
+
+
+def test_source_hash_may_ignore_the_port(centre: Centre) -> None:
+    """Without the port all connections of a client meet one backend; with it they spread."""
+    both = backend("one"), backend("two")
+    for strategy in (Strategy.SOURCE_HASH, Strategy.MAGLEV_HASH):
+        centre.node.enforce(service(*both, strategy=strategy, hash_source_port=False))
+        assert len({centre.ask()[0] for _ in range(12)}) == 1
+        centre.node.enforce(service(*both, strategy=strategy, hash_source_port=True))
+        assert len({centre.ask()[0] for _ in range(24)}) == 2
+
+
+@pytest.mark.parametrize("strategy", [each for each in Strategy if each not in BY_ADDRESS])
+def test_a_drained_backend_keeps_its_connections(centre: Centre, strategy: Strategy) -> None:
+    """A change of weight is one change, breaks no connection, and weight 0 takes no new ones, which others take."""
+    centre.node.enforce(service(backend("one"), backend("two"), strategy=strategy))
+    with ExitStack() as stack:
+        open_ones = [stack.enter_context(centre.connect()) for _ in range(12)]
+        before = [ask_again(each)[0] for each in open_ones]
+        assert set(before) == {"one", "two"}
+        (sentence,) = centre.node.enforce(service(backend("one"), backend("two", 0), strategy=strategy))
+        assert "weight 0" in sentence
+        assert [ask_again(each)[0] for each in open_ones] == before
+        assert {centre.ask()[0] for _ in range(12)} == {"one"}
+
+
+def test_another_strategy_breaks_no_connection(centre: Centre) -> None:
+    """A service changes its strategy in place."""
+    centre.node.enforce(service(backend("one"), backend("two")))
+    with centre.connect() as one, centre.connect() as two:
+        before = ask_again(one), ask_again(two)
+        (sentence,) = centre.node.enforce(service(backend("one"), backend("two"), strategy=Strategy.MAGLEV_HASH))
+        assert "Changed" in sentence
+        assert (ask_again(one), ask_again(two)) == before
+
+
+def test_a_flushed_table_is_rebuilt(centre: Centre) -> None:
+    """After a foreign hand flushed IPVS the next pass has all back, and says so; open connections go on."""
+    web = service(backend("one"), backend("two"), strategy=Strategy.MAGLEV_HASH)
+    centre.node.enforce(web)
+    with centre.connect() as connection:
+        before = ask_again(connection)
+        centre.do("lb", "ipvsadm --clear")
+        assert centre.node.observe().ready == frozenset()
+        assert len(centre.node.enforce(web)) >= 3
+        assert centre.node.observe().ready == {VIP}
+        assert ask_again(connection) == before
+        assert centre.ask()[0] in {"one", "two"}
+
+
+@pytest.mark.parametrize("backends", [(), (backend("one", 0),)], ids=["none", "drained"])
+def test_a_service_that_nobody_serves_refuses(centre: Centre, backends: tuple[()]) -> None:
+    """Without a backend that takes connections, clients learn at once, by TCP and UDP."""
+    centre.node.enforce(service(*backends), service(*backends, port=53, protocol=UDP))
+    with pytest.raises(ConnectionRefusedError):
+        centre.connect()
+    with pytest.raises(ConnectionRefusedError):
+        centre.ask_by_datagram(53)
+
+
+def test_other_ports_of_the_address_refuse(centre: Centre) -> None:
+    """A port without a service refuses, even when a daemon of the node listens on all its addresses."""
+    centre.serve("lb", 2222)
+    centre.node.enforce(service(backend("one")))
+    with pytest.raises(ConnectionRefusedError):
+        centre.connect(2222)
+    with pytest.raises(ConnectionRefusedError):
+        centre.ask_by_datagram(2222)
+    with centre.inside("client", lambda: socket.create_connection(("10.10.0.1", 2222), 5)) as own:
+        assert ask_again(own)[0] == "lb"
+
+
+def test_the_report_counts(centre: Centre) -> None:
+    """The report shows the connections of each backend as they are."""
+    centre.node.enforce(service(backend("one"), backend("two"), port=81))
+    with centre.connect(81) as one, centre.connect(81) as two:
+        assert ask_again(one)[0] != ask_again(two)[0]
+        (web,) = centre.node.observe().services
+        assert [each.active_connections for each in web.backends] == [1, 1]
