@@ -125,12 +125,12 @@ class IpvsStage:
         self._hosts.ip("lb", f"addr del {VIP}/32 dev bascule-ipvs")
 
 
-def real(name: str, missing: str) -> object:
+def real(name: str, missing: str, *marks: pytest.MarkDecorator) -> object:
     """A driver that needs something of the machine."""
-    return pytest.param(name, marks=[pytest.mark.root, pytest.mark.skipif(bool(missing), reason=missing)])
+    return pytest.param(name, marks=[pytest.mark.root, pytest.mark.skipif(bool(missing), reason=missing), *marks])
 
 
-@pytest.fixture(params=["fake", real("xdp", reason_to_skip()), real("ipvs", ipvs.reason_to_skip())])
+@pytest.fixture(params=["fake", real("xdp", reason_to_skip()), real("ipvs", ipvs.reason_to_skip(), pytest.mark.guest)])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if request.param == "fake":
         yield FakeStage()
