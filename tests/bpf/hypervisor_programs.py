@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from bascule import native
+from bascule.forwarding import tunnel_layout
 from bascule.forwarding.ebpf import layout
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
@@ -37,11 +38,11 @@ class Programs:
     """Both programs with the rules above, and the changes each run makes to the counters."""
 
     def __init__(self) -> None:
-        settings = layout.settings([IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16")], 1480)
+        settings = tunnel_layout.settings([IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16")], 1480)
         self._object = bpf.BpfObject(OBJECT, read_only_data=settings)
         for key, value in layout.rules([WEB, WEB_TOO, DNS]).items():
             self._object.map("rules").set(key, value)
-        self._object.map("instances").set(INSTANCE.packed, layout.number(9))
+        self._object.map("instances").set(INSTANCE.packed, tunnel_layout.number(9))
 
     def close(self) -> None:
         self._object.close()
@@ -52,7 +53,7 @@ class Programs:
 
     def counters(self) -> dict[str, int]:
         counters = self._object.map("counters")
-        return {n: layout.total(counters.get_per_cpu(layout.number(i))) for i, n in enumerate(layout.COUNTERS)}
+        return tunnel_layout.totals(layout.COUNTERS, counters.get_per_cpu)
 
     def run(self, name: str, data: bytes) -> tuple[int, bytes, set[str]]:
         """The verdict, the frame that is left, and the names of the counters that moved."""

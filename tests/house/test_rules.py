@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[1]
 DECIDING = {
     "capabilities", "decide", "desired", "diagnosis", "diff", "events", "facts", "fencing", "findings", "firewall",
     "health_check_rules", "history", "inventory", "layout", "paths", "placement", "plan", "quorum", "render",
-    "serving", "strays", "sysctls", "topology", "translate", "verdict",
+    "serving", "strays", "sysctls", "topology", "translate", "tunnel_layout", "verdict",
 }  # fmt: skip
 ACTING = {"asyncio", "httpx", "os", "pyroute2", "random", "secrets", "socket", "sqlalchemy", "subprocess", "time"}
 LINES_MOST = 400

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bascule.forwarding import tunnel_layout
 from bascule.forwarding.ebpf import layout
 from bascule.forwarding.netfilter import uplinks
 from bascule.model.configurations import ForwardingRule
@@ -33,7 +34,10 @@ def test_counters_have_the_names_and_the_order_of_the_programs(header: str, coun
 
 def test_limits_are_those_of_the_programs() -> None:
     """As many tunnel sources are accepted as the programs have room for."""
-    assert f"#define MAX_TUNNEL_SOURCES {layout.MAX_TUNNEL_SOURCES}\n" in (PROGRAMS / "hypervisor_tunnel.h").read_text()
+    assert (
+        f"#define MAX_TUNNEL_SOURCES {tunnel_layout.MAX_TUNNEL_SOURCES}\n"
+        in (PROGRAMS / "hypervisor_tunnel.h").read_text()
+    )
 
 
 def test_a_rule_is_packed_as_the_programs_read_it() -> None:
@@ -54,12 +58,12 @@ def test_a_rule_reads_back() -> None:
 
 def test_settings_are_packed_as_the_programs_read_them() -> None:
     """The count, the largest segment (tunnel MTU less 40) and the prefixes, padded to the room there is."""
-    packed = layout.settings(SOURCES, 1480)
+    packed = tunnel_layout.settings(SOURCES, 1480)
 
-    assert layout.read_number(packed[:4]) == 2
-    assert layout.read_number(packed[4:8]) == 1440
+    assert tunnel_layout.read_number(packed[:4]) == 2
+    assert tunnel_layout.read_number(packed[4:8]) == 1440
     assert packed[8:24] == bytes([10, 99, 0, 0, 255, 255, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255])
-    assert packed[24:] == bytes(8 * (layout.MAX_TUNNEL_SOURCES - 2))
+    assert packed[24:] == bytes(8 * (tunnel_layout.MAX_TUNNEL_SOURCES - 2))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_settings_are_packed_as_the_programs_read_them() -> None:
 def test_settings_out_of_range_are_refused(sources: tuple[IPv4Network, ...], tunnel_mtu: int, field: str) -> None:
     """No prefix at all, too many of them, or an impossible MTU is refused by the setting's name."""
     with pytest.raises(InvalidInput) as refusal:
-        layout.settings(sources, tunnel_mtu)
+        tunnel_layout.settings(sources, tunnel_mtu)
 
     assert refusal.value.field == field
 

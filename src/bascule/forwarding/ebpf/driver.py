@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from bascule import native
-from bascule.forwarding.ebpf import interfaces, layout, pins
+from bascule.forwarding import interfaces, tunnel_layout
+from bascule.forwarding.ebpf import layout, pins
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -43,7 +44,7 @@ class EbpfForwarding:
     ) -> None:
         """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
         self._uplinks = tuple(uplinks)
-        self._settings = layout.settings(tunnel_sources, tunnel_mtu)
+        self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
         self._bpf_dir = bpf_dir
         self._object_path = object_path
         self._object: bpf.BpfObject | None = None
@@ -84,9 +85,7 @@ class EbpfForwarding:
     def observe(self) -> ForwardingReport:
         """An instance is in place when it has a rule, its interface translates replies, and every uplink requests."""
         counters = self._map("counters")
-        values = {
-            name: layout.total(counters.get_per_cpu(layout.number(index))) for index, name in enumerate(layout.COUNTERS)
-        }
+        values = tunnel_layout.totals(layout.COUNTERS, counters.get_per_cpu)
         return ForwardingReport(instances=self._in_place(), counters=values)
 
     def close(self) -> None:
@@ -130,7 +129,7 @@ class EbpfForwarding:
                 continue
             try:
                 # Noted first: should this process die in between, the next one knows where to look.
-                self._map("attachments").set(layout.number(interface), layout.number(role))
+                self._map("attachments").set(tunnel_layout.number(interface), tunnel_layout.number(role))
                 bpf.attach_tc(interface, self._loaded().program(_PROGRAMS[role]), priority=_PRIORITY)
                 repairs.append(f"Attached {_PROGRAMS[role]} to {interfaces.name_of(interface)}.")
             except SystemFailure as error:
@@ -141,7 +140,7 @@ class EbpfForwarding:
         repairs = []
         attachments = self._map("attachments")
         for key in list(attachments.keys()):
-            interface = layout.read_number(key)
+            interface = tunnel_layout.read_number(key)
             if interface in wanted:
                 continue
             if bpf.attached_tc(interface, priority=_PRIORITY):
@@ -159,7 +158,7 @@ class EbpfForwarding:
 
     def _write_instances(self, instances: Mapping[IPv4Address, int]) -> list[str]:
         kernel = self._map("instances")
-        desired = {instance.packed: layout.number(interface) for instance, interface in instances.items()}
+        desired = {instance.packed: tunnel_layout.number(interface) for instance, interface in instances.items()}
         changes = layout.differences(desired, kernel.items())
         _apply(kernel, changes)
         written = [f"Registered instance {IPv4Address(key)}." for key in changes.write]
@@ -172,7 +171,7 @@ class EbpfForwarding:
         return frozenset(
             IPv4Address(key)
             for key, value in self._map("instances").items().items()
-            if IPv4Address(key) in ruled and self._is_attached(layout.read_number(value), layout.INSTANCE)
+            if IPv4Address(key) in ruled and self._is_attached(tunnel_layout.read_number(value), layout.INSTANCE)
         )
 
 

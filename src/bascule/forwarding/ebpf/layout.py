@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from bascule.model.configurations import ForwardingRule
-from bascule.model.errors import InvalidInput
 from bascule.model.strategies import Protocol
 
 # Raise it whenever the meaning of a map's bytes changes: a new process must not read those of an older one.
 LAYOUT_VERSION = 1
-MAX_TUNNEL_SOURCES = 16
 UPLINK, INSTANCE = 1, 2
-
-# IPv4 and TCP header without options (RFC 791, RFC 9293)
-_HEADERS = 40
-_SMALLEST_TUNNEL_MTU = 576
-_LARGEST_TUNNEL_MTU = 65515
 
 # In the order of `enum counter`
 COUNTERS = (
@@ -54,24 +47,6 @@ def differences(desired: Mapping[bytes, bytes], actual: Mapping[bytes, bytes]) -
     return Changes(write=write, delete=frozenset(actual.keys() - desired.keys()))
 
 
-def settings(tunnel_sources: Sequence[IPv4Network], tunnel_mtu: int) -> bytes:
-    """`struct settings`. `tunnel_mtu` is the largest inner packet, in bytes. Raises InvalidInput out of range."""
-    if not 0 < len(tunnel_sources) <= MAX_TUNNEL_SOURCES:
-        raise InvalidInput(
-            f"Give 1 to {MAX_TUNNEL_SOURCES} prefixes to accept tunnels from, not {len(tunnel_sources)}.",
-            field="tunnel_sources",
-        )
-    if not _SMALLEST_TUNNEL_MTU <= tunnel_mtu <= _LARGEST_TUNNEL_MTU:
-        raise InvalidInput(
-            f"A tunnel MTU of {tunnel_mtu} is outside {_SMALLEST_TUNNEL_MTU} to {_LARGEST_TUNNEL_MTU} bytes.",
-            field="tunnel_mtu",
-        )
-    prefixes = b"".join(source.network_address.packed + source.netmask.packed for source in tunnel_sources)
-    return struct.pack("=II", len(tunnel_sources), tunnel_mtu - _HEADERS) + prefixes.ljust(
-        8 * MAX_TUNNEL_SOURCES, b"\0"
-    )
-
-
 def rules(desired: Iterable[ForwardingRule]) -> dict[bytes, bytes]:
     """The elements of the map `rules`: `struct rule_key` to `struct rule`."""
     return {
@@ -89,18 +64,3 @@ def rule(key: bytes, value: bytes) -> ForwardingRule | None:
         return None
     (target_port,) = struct.unpack("!H", value)
     return ForwardingRule(IPv4Address(address), _PROTOCOLS[protocol], port, IPv4Address(instance), target_port)
-
-
-def number(value: int) -> bytes:
-    """A `__u32` in the byte order of this machine: interface indexes, counter keys."""
-    return struct.pack("=I", value)
-
-
-def read_number(value: bytes) -> int:
-    """Read a `__u32` back."""
-    return int(struct.unpack("=I", value)[0])
-
-
-def total(values: Iterable[bytes]) -> int:
-    """The sum of a counter's `__u64` over all CPUs."""
-    return sum(int(struct.unpack("=Q", value)[0]) for value in values)

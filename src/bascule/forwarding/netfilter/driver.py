@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from bascule import native
-from bascule.forwarding.ebpf import interfaces, layout
+from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.kernel import NatTable
 from bascule.forwarding.netfilter.uplinks import Uplinks
 from bascule.model.configurations import ForwardingRule
@@ -44,7 +44,7 @@ class NetfilterForwarding:
     ) -> None:
         """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
         self._names = tuple(uplinks)
-        self._settings = layout.settings(tunnel_sources, tunnel_mtu)
+        self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
         self._object_path = object_path
         self._table = NatTable(tunnel_mtu - _HEADERS)
         self._uplinks: Uplinks | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from bascule.forwarding.ebpf import interfaces, layout
+from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.render import mark
 from bascule.model.errors import SystemFailure
 from bascule.system import bpf
@@ -59,7 +59,7 @@ class Uplinks:
         kernel = self._object.map("instances")
         known = kernel.items()
         for instance in instances:
-            value = layout.number(mark(instance))
+            value = tunnel_layout.number(mark(instance))
             if known.get(instance.packed) != value:
                 kernel.set(instance.packed, value)
 
@@ -87,7 +87,7 @@ class Uplinks:
     def counters(self) -> dict[str, int]:
         """Packets by their fate, since this process loaded the program."""
         kernel = self._object.map("counters")
-        return {name: layout.total(kernel.get_per_cpu(layout.number(index))) for index, name in enumerate(COUNTERS)}
+        return tunnel_layout.totals(COUNTERS, kernel.get_per_cpu)
 
     def close(self) -> None:
         """Close every handle; the attached programs stay."""
