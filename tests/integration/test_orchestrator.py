@@ -93,9 +93,7 @@ class ControlPlane:
 
     def watch(self) -> Watch:
         """A watch."""
-        return Watch(
-            database=self.database, agents=self.agents, queue=self.queue, clock=self.clock, interval=1.0, sweep=1e9
-        )
+        return Watch(database=self.database, agents=self.agents, clock=self.clock, interval=1.0, sweep=1e9)
 
     def operation_state(self, operation_id: UUID) -> OperationState:
         """What the user sees."""

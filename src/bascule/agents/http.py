@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from bascule.agents.fencing import C
+from bascule.model.configurations import Version
 from bascule.model.errors import BasculeError, Forbidden, InvalidInput, NotFound, SystemFailure, TooLarge
 from bascule.wire.problems import MEDIA_TYPE, Problem, problem_of
 
@@ -28,14 +29,35 @@ log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
 
-def make_app(
-    router: APIRouter,
-    *,
-    token: str,
-    metrics: Collector,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-) -> FastAPI:
-    """The application: `router` behind the token, `/v1/health` and `/metrics` in the open."""
+class RunningAgent(Protocol):
+    """What both agents have in common."""
+
+    async def start(self) -> None:
+        """Resume from disk."""
+
+    async def close(self) -> None:
+        """Stop; the kernel goes on."""
+
+    async def delete(self, load_balancer_id: UUID, version: Version) -> None:
+        """Let go of a load balancer. Raises StaleCommand, or SystemFailure when disk or kernel refuses."""
+
+
+def make_app(agent: RunningAgent, router: APIRouter, *, token: str, metrics: Collector) -> FastAPI:
+    """The application, with which the agent starts and stops.
+
+    `router` and deletion are behind the token, `/v1/health` and `/metrics` in the open.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await agent.start()
+        yield
+        await agent.close()
+
+    @router.delete("/v1/load-balancers/{load_balancer_id}", status_code=204)
+    async def delete(load_balancer_id: UUID, epoch: int, generation: int) -> None:
+        await agent.delete(load_balancer_id, Version(epoch, generation))
+
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(router, dependencies=[Depends(_gate(token))])
     registry = CollectorRegistry()

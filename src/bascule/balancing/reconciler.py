@@ -16,7 +16,6 @@ from bascule.balancing.hands import Agents, BalancingAction, Hands
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
-from bascule.balancing.steps.records import KIND
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
@@ -34,13 +33,14 @@ from bascule.store import (
     operations,
     placements,
 )
+from bascule.store.changes import ENTITY_KIND
 from bascule.store.database import Database
 
 
 class LoadBalancerReconciler:
     """Implements `bascule.orchestration.reconciler.Reconciler` for entities of kind "load-balancer"."""
 
-    kind = KIND
+    kind = ENTITY_KIND
 
     def __init__(self, *, database: Database, agents: Agents, clock: Clock, queue: Queue) -> None:
         self._database, self._agents, self._clock, self._queue = database, agents, clock, queue
@@ -57,7 +57,7 @@ class LoadBalancerReconciler:
             placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
             fallbacks = _fallbacks(connection, load_balancer)
-            pending = operations.any_waiting(connection, KIND, load_balancer_id)
+            pending = operations.any_waiting(connection, ENTITY_KIND, load_balancer_id)
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
         return Inventory(
@@ -107,7 +107,7 @@ class LoadBalancerReconciler:
             return
         operations.fail(
             connection,
-            KIND,
+            ENTITY_KIND,
             load_balancer.id,
             load_balancer.generation,
             reason=OperationReason.UNAVAILABLE,

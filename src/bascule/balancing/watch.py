@@ -14,14 +14,13 @@ import structlog
 
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
-from bascule.balancing.steps.records import KIND
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
-from bascule.orchestration.queue import Entity, Priority, Queue
-from bascule.store import health_statuses, hypervisors, lb_nodes, load_balancers, placements, tombstones
+from bascule.orchestration.queue import Priority
+from bascule.store import changes, health_statuses, hypervisors, lb_nodes, load_balancers, placements, tombstones
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -32,10 +31,8 @@ NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 class Watch:
     """One watcher per orchestrator process. Durations are seconds."""
 
-    def __init__(
-        self, *, database: Database, agents: Agents, queue: Queue, clock: Clock, interval: float, sweep: float
-    ) -> None:
-        self._database, self._agents, self._queue, self._clock = database, agents, queue, clock
+    def __init__(self, *, database: Database, agents: Agents, clock: Clock, interval: float, sweep: float) -> None:
+        self._database, self._agents, self._clock = database, agents, clock
         self._reports = Reports(agents, clock)
         self._interval, self._sweep = interval, sweep
         self._seen: dict[UUID, float | None] = {}
@@ -94,8 +91,7 @@ class Watch:
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
             for load_balancer_id, reason in doubts.items():
-                entity = Entity(KIND, str(load_balancer_id))
-                self._queue.request(connection, entity, priority=Priority.EVENT, reason=reason, now=now)
+                changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
 
     def _sweep_when_due(self, known: Set[UUID]) -> None:
         """Ask for everything once per period, spread over it."""
@@ -105,10 +101,9 @@ class Watch:
         self._swept_at = now
         with self._database.write() as connection:
             for load_balancer_id in known:
-                entity = Entity(KIND, str(load_balancer_id))
                 delay = load_balancer_id.int % 1000 / 1000 * self._sweep
-                self._queue.request(
-                    connection, entity, priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
+                changes.request(
+                    connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
                 )
 
     def _warn_of_foreign(self, foreign: frozenset[UUID]) -> None:

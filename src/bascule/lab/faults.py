@@ -6,8 +6,8 @@ import httpx
 
 from bascule.lab import network, processes
 from bascule.lab.network import namespace
-from bascule.lab.readiness import wait_for_agent, wait_for_instances
-from bascule.lab.roster import Program, agent_program, instance_program, orchestrator_program
+from bascule.lab.readiness import wait_for_agent
+from bascule.lab.roster import Program, agent_program, orchestrator_program
 from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, UPLINK
 from bascule.model.errors import SystemFailure
@@ -29,12 +29,6 @@ def restart_agent(lab: Lab, node: str) -> None:
 def restart_orchestrator(lab: Lab) -> None:
     """Start the orchestrator again."""
     _start_once(lab, orchestrator_program(lab))
-
-
-def restart_instance(lab: Lab, name: str) -> None:
-    """Start the server of an instance again, and wait until every instance answers."""
-    _start_once(lab, instance_program(lab.topology.host(name)))
-    wait_for_instances(lab)
 
 
 def pull_cable(lab: Lab, node: str) -> None:

@@ -74,11 +74,6 @@ def link_is_up(lab: str, host: str, interface: str) -> bool:
     return state == "up"
 
 
-def received_bytes(lab: str, host: str) -> dict[str, int]:
-    """Bytes that came in at each interface of a host."""
-    return _in_host(lab, host, lambda ip: {i.get("ifname"): i.get("stats64")["rx_bytes"] for i in ip.get_links()})
-
-
 def next_hops(lab: str, host: str) -> dict[str, list[str]]:
     """The gateways of every /32 route of a host."""
     return _in_host(

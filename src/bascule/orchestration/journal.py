@@ -97,12 +97,12 @@ def written(path: Path) -> str:
     return ".".join(str(number) for number in path)
 
 
-def interrupted(tables: OrchestrationTables, connection: Connection, holder_epochs: dict[str, int], now: float) -> None:
-    """Close the books on jobs whose worker died: a later epoch has taken the entity over."""
-    jobs = tables.jobs
-    for entity_id, epoch in holder_epochs.items():
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.entity_id == entity_id, jobs.c.epoch < epoch, jobs.c.state == NodeState.RUNNING)
-            .values(state=NodeState.FAILURE, ended_at=now, error="The worker that ran this job died or lost its lease.")
-        )
+def interrupted(tables: OrchestrationTables, connection: Connection, claim: Claim, now: float) -> None:
+    """Close the books on jobs whose worker died: this claim, with a later epoch, has taken the entity over."""
+    jobs, entity = tables.jobs, claim.entity
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.kind == entity.kind, jobs.c.entity_id == entity.id)
+        .where(jobs.c.epoch < claim.epoch, jobs.c.state == NodeState.RUNNING)
+        .values(state=NodeState.FAILURE, ended_at=now, error="The worker that ran this job died or lost its lease.")
+    )

@@ -78,7 +78,7 @@ class Worker:
         with self._transaction() as connection:
             claim = self._queue.claim(connection, holder=self.name, now=now, lease=self._lease)
             if claim is not None:
-                interrupted(self._tables, connection, {claim.entity.id: claim.epoch}, now)
+                interrupted(self._tables, connection, claim, now)
         if claim is None:
             return False
         await self._with_heartbeat(claim)

@@ -47,7 +47,6 @@ async def run(settings: OrchestratorSettings) -> None:
     watch = Watch(
         database=database,
         agents=agents,
-        queue=queue,
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,

@@ -37,12 +37,18 @@ def at_once(connection: Connection, kind: str, reference_id: UUID, *, command: s
 
 
 def request(
-    connection: Connection, load_balancer_ids: Iterable[UUID], *, priority: Priority, reason: str, now: float
+    connection: Connection,
+    load_balancer_ids: Iterable[UUID],
+    *,
+    priority: Priority,
+    reason: str,
+    now: float,
+    delay: float = 0.0,
 ) -> None:
-    """Ask for the reconciliation of each."""
+    """Ask for the reconciliation of each, at once or after `delay` seconds."""
     for load_balancer_id in sorted(load_balancer_ids):
         entity = Entity(ENTITY_KIND, str(load_balancer_id))
-        _QUEUE.request(connection, entity, priority=priority, reason=reason, now=now)
+        _QUEUE.request(connection, entity, priority=priority, reason=reason, now=now, delay=delay)
 
 
 def _promise(

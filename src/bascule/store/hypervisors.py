@@ -37,12 +37,6 @@ def get(connection: Connection, hypervisor_id: UUID) -> Hypervisor:
     return _noun(row)
 
 
-def find_by_name(connection: Connection, name: str) -> Hypervisor | None:
-    """The hypervisor of this name, or None."""
-    row = connection.execute(select(_TABLE).where(_TABLE.c.name == name)).one_or_none()
-    return None if row is None else _noun(row)
-
-
 def update(connection: Connection, hypervisor: Hypervisor) -> None:
     """Write everything. Raises Taken when another hypervisor has the name."""
     with refused_when_taken(_name_taken(hypervisor)):

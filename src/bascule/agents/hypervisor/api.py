@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -11,7 +9,6 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from bascule.agents.http import make_app, read_configuration
 from bascule.agents.hypervisor.agent import HypervisorAgent
 from bascule.agents.hypervisor.metrics import HypervisorMetrics
-from bascule.model.configurations import Version
 from bascule.wire.agent_v1 import FORWARDING_CONFIGURATION, HYPERVISOR_REPORT
 
 
@@ -29,14 +26,4 @@ def hypervisor_agent_app(agent: HypervisorAgent, token: str) -> FastAPI:
         obeyed = await agent.put(configuration)
         return Response(FORWARDING_CONFIGURATION.dump_json(obeyed), media_type="application/json")
 
-    @router.delete("/v1/load-balancers/{load_balancer_id}", status_code=204)
-    async def delete(load_balancer_id: UUID, epoch: int, generation: int) -> None:
-        await agent.delete(load_balancer_id, Version(epoch, generation))
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await agent.start()
-        yield
-        await agent.close()
-
-    return make_app(router, token=token, metrics=HypervisorMetrics(agent.report), lifespan=lifespan)
+    return make_app(agent, router, token=token, metrics=HypervisorMetrics(agent.report))

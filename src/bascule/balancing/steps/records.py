@@ -8,8 +8,7 @@ from uuid import UUID
 from bascule.balancing.hands import Hands
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.store import load_balancers, operations, placements, services, tombstones
-
-KIND = "load-balancer"
+from bascule.store.changes import ENTITY_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,9 @@ class RecordRunning:
     async def perform(self, hands: Hands) -> None:
         """Write; a newer generation that came meanwhile is answered by the next run."""
         with hands.transaction() as connection:
-            operations.succeed_up_to(connection, KIND, self.load_balancer_id, self.generation, message=self.message)
+            operations.succeed_up_to(
+                connection, ENTITY_KIND, self.load_balancer_id, self.generation, message=self.message
+            )
             current = load_balancers.find(connection, self.load_balancer_id)
             if current is not None and current.generation == self.generation:
                 load_balancers.set_state(connection, self.load_balancer_id, LoadBalancerState.RUNNING)
@@ -70,6 +71,6 @@ class RecordDeleted:
             current = load_balancers.find(connection, self.load_balancer_id)
             if current is None:
                 return
-            operations.succeed_up_to(connection, KIND, self.load_balancer_id, current.generation)
+            operations.succeed_up_to(connection, ENTITY_KIND, self.load_balancer_id, current.generation)
             load_balancers.delete(connection, self.load_balancer_id)
             tombstones.insert(connection, self.load_balancer_id, epoch=hands.claim.epoch, now=hands.clock.now())

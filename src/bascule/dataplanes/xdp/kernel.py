@@ -93,10 +93,6 @@ class Attachment:
             )
         return (f"Attached the XDP program to {self.interface}.",)
 
-    def detach(self) -> None:
-        """Let the interface's packets go to the kernel."""
-        bpf.detach_xdp(self.find(), self._mode)
-
     def find(self) -> int:
         """The interface's index. Raises SystemFailure when there is none of that name."""
         try:
