@@ -14,6 +14,7 @@ import pytest
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
@@ -121,7 +122,7 @@ def driver(bench: Bench) -> Iterator[XdpDataPlane]:
     driver.close()
 
 
-def chosen(bench: Bench, driver: XdpDataPlane, packet: bytes) -> IPv4Address:
+def chosen(bench: Bench, driver: XdpDataPlane, packet: bytes) -> IPAddress:
     """The backend that a packet is sent to."""
     verdict, left = bench.send(driver, frame(packet))
     assert verdict == XDP_REDIRECT
@@ -270,7 +271,7 @@ def test_traffic_is_counted_by_service_and_backend(bench: Bench, driver: XdpData
 
 def test_flows_stay_over_many_changes(bench: Bench, driver: XdpDataPlane) -> None:
     """Backends drain, come back and change weights, again and again: each flow stays with the backend it began at."""
-    flows: dict[int, IPv4Address] = {}
+    flows: dict[int, IPAddress] = {}
     random = Random(1)
     for number in range(8):
         weights = [random.choice((0, 1, 1, 5)) for _ in range(3)]

@@ -20,6 +20,7 @@ from bascule.announcers.bgp.driver import BgpAnnouncer
 from bascule.announcers.bgp.render import BgpOptions, Neighbor
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.announcers.interface import Announcer
+from bascule.model.addresses import IPAddress
 from bascule.model.reports import AnnouncerReport
 from bascule.system.bird import BirdSocket
 from bascule.system.commands import run
@@ -51,16 +52,16 @@ def until(what: str, condition: Callable[[], bool], seconds: float = 20.0) -> No
 class Stage(Protocol):
     """One announcer and the outside world that hears it."""
 
-    def enforce(self, *addresses: IPv4Address) -> tuple[str, ...]:
+    def enforce(self, *addresses: IPAddress) -> tuple[str, ...]:
         """Call the announcer where it lives."""
 
     def observe(self) -> AnnouncerReport:
         """Call the announcer where it lives."""
 
-    def heard(self) -> frozenset[IPv4Address]:
+    def heard(self) -> frozenset[IPAddress]:
         """What the outside world hears."""
 
-    def meddle(self, address: IPv4Address) -> None:
+    def meddle(self, address: IPAddress) -> None:
         """Withdraw by a foreign hand."""
 
 
@@ -71,16 +72,16 @@ class FakeStage:
         self.announcer = FakeAnnouncer()
         self.announcer.start()
 
-    def enforce(self, *addresses: IPv4Address) -> tuple[str, ...]:
+    def enforce(self, *addresses: IPAddress) -> tuple[str, ...]:
         return self.announcer.enforce(frozenset(addresses))
 
     def observe(self) -> AnnouncerReport:
         return self.announcer.observe()
 
-    def heard(self) -> frozenset[IPv4Address]:
+    def heard(self) -> frozenset[IPAddress]:
         return frozenset(self.announcer.announced)
 
-    def meddle(self, address: IPv4Address) -> None:
+    def meddle(self, address: IPAddress) -> None:
         self.announcer.announced.discard(address)
 
 
@@ -102,18 +103,18 @@ class BgpStage:
     def __post_init__(self) -> None:
         self.current: Announcer = self.announcer()
 
-    def enforce(self, *addresses: IPv4Address) -> tuple[str, ...]:
+    def enforce(self, *addresses: IPAddress) -> tuple[str, ...]:
         return call_in(self.node, lambda: self.current.enforce(frozenset(addresses)))
 
     def observe(self) -> AnnouncerReport:
         return call_in(self.node, self.current.observe)
 
-    def heard(self) -> frozenset[IPv4Address]:
+    def heard(self) -> frozenset[IPAddress]:
         lines = BirdSocket(self.folder / "router.ctl").ask("show route")
         routes = (line.split("/32")[0] for line in lines if "/32" in line)
         return frozenset(IPv4Address(route) for route in routes)
 
-    def meddle(self, address: IPv4Address) -> None:
+    def meddle(self, address: IPAddress) -> None:
         run(["ip", "-n", self.node, "route", "del", "blackhole", f"{address}/32", "table", "7900"])
 
     def since(self) -> float:

@@ -221,9 +221,9 @@ def test_it_must_be_started_first(stage: Stage) -> None:
 @pytest.mark.parametrize("strategy", Strategy)
 def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
     """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
-    assert stage.driver.strategies >= EVERYWHERE
+    assert stage.driver.capabilities.strategies >= EVERYWHERE
     wanted = service(backend(1), backend(2), strategy=strategy)
-    if strategy in stage.driver.strategies:
+    if strategy in stage.driver.capabilities.strategies:
         stage.enforce(wanted)
         assert stage.observe().ready == {VIP}
         assert stage.enforce(wanted) == ()
@@ -236,7 +236,7 @@ def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> N
 def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) -> None:
     """A data plane carries the forwarding methods that it names, and refuses others by name, leaving all as it is."""
     wanted = service(replace(backend(1), method=method))
-    if method in stage.driver.methods:
+    if method in stage.driver.capabilities.methods:
         stage.enforce(wanted)
         assert stage.observe().ready == {VIP}
         return

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import Backend, BalancerConfiguration
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
 from tests.integration.test_agents import Agent, balancer, until
@@ -50,7 +51,7 @@ def checked_by(script: str) -> BalancerConfiguration:
     return replace(whole, services=(replace(whole.services[0], health_check=check, backends=(member,)),))
 
 
-def served(agent: Agent) -> dict[IPv4Address, int]:
+def served(agent: Agent) -> dict[IPAddress, int]:
     """Weights by address."""
     return {each.address: each.weight for each in agent.node_report().data_plane.services[0].backends}
 

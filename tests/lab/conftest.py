@@ -6,7 +6,6 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from uuid import UUID
 
 import pytest
@@ -22,6 +21,7 @@ from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, UPLINK, Role, Shape
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.native import DIRECTORY
@@ -37,7 +37,7 @@ class Balancer:
     lab: Lab
     api: ControlPlane
     id: UUID
-    vip: IPv4Address
+    vip: IPAddress
 
     @property
     def web(self) -> Target:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import AnnouncerReport
 
@@ -18,7 +18,7 @@ class FakeAnnouncer:
     name = "fake"
 
     def __init__(self) -> None:
-        self.announced: set[IPv4Address] = set()
+        self.announced: set[IPAddress] = set()
         self.broken: str | None = None
         self.started = False
 
@@ -27,11 +27,11 @@ class FakeAnnouncer:
         self._fail_if_broken()
         self.started = True
 
-    def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Announce exactly these."""
         self._fail_if_broken()
-        repairs = [f"withdrew {address}" for address in sorted(self.announced - addresses)]
-        repairs += [f"announced {address}" for address in sorted(addresses - self.announced)]
+        repairs = [f"withdrew {address}" for address in sorted(self.announced - addresses, key=address_order)]
+        repairs += [f"announced {address}" for address in sorted(addresses - self.announced, key=address_order)]
         self.announced = set(addresses)
         return tuple(repairs)
 

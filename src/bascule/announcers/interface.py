@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from bascule.model.addresses import IPAddress
 from bascule.model.reports import AnnouncerReport
 
 
@@ -20,7 +20,7 @@ class Announcer(Protocol):
         Raises SystemFailure with what is missing and how to get it.
         """
 
-    def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Announce exactly these addresses; returns a sentence per repair. Sessions stay up whatever changes."""
 
     def observe(self) -> AnnouncerReport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from ipaddress import IPv4Address
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -13,7 +12,7 @@ from sqlalchemy import Connection
 from bascule.api import services as service_routes
 from bascule.api.context import Ctx, PublicRouter
 from bascule.api.operations import view as operation_view
-from bascule.model.addresses import ElasticIP
+from bascule.model.addresses import ElasticIP, IPAddress
 from bascule.model.health_checks import Health
 from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
@@ -64,7 +63,7 @@ def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationVie
     return operation_view(operation)
 
 
-def _choose(connection: Connection, wanted: IPv4Address | None) -> ElasticIP:
+def _choose(connection: Connection, wanted: IPAddress | None) -> ElasticIP:
     """An elastic IP that a user created and nothing uses, or a fresh one for the load balancer."""
     present = None if wanted is None else elastic_ips.find_unattached(connection, wanted)
     if present is not None:

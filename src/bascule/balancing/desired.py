@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from ipaddress import IPv4Address
 from uuid import UUID
 
 from bascule.balancing.inventory import Inventory
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import (
     Backend,
     BalancerConfiguration,
@@ -45,7 +45,7 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
 
 
-def _fallback(service: Service, inventory: Inventory) -> tuple[tuple[IPv4Address, UUID], ...]:
+def _fallback(service: Service, inventory: Inventory) -> tuple[tuple[IPAddress, UUID], ...]:
     """The service's sorry server and its hypervisor, while that instance exists."""
     address = service.health_check.sorry_server
     if address is None or address not in inventory.fallbacks:
@@ -84,7 +84,7 @@ def _service(
     service: Service,
     instances: tuple[Instance, ...],
     reachable: Set[UUID],
-    confirmed: Set[tuple[UUID, UUID, IPv4Address]],
+    confirmed: Set[tuple[UUID, UUID, IPAddress]],
 ) -> ServiceConfiguration:
     ready = [
         instance
@@ -99,14 +99,20 @@ def _service(
         strategy=service.strategy,
         hash_source_port=service.hash_source_port,
         health_check=service.health_check,
+        persistence=service.persistence,
         backends=tuple(
-            Backend(instance_id=instance.id, address=instance.address, weight=instance.weight)
-            for instance in sorted(ready, key=lambda instance: instance.address)
+            Backend(
+                instance_id=instance.id,
+                address=instance.address,
+                weight=instance.weight,
+                method=instance.forwarding_method or service.forwarding_method,
+            )
+            for instance in sorted(ready, key=lambda instance: address_order(instance.address))
         ),
     )
 
 
-def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, UUID, IPv4Address]]:
+def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, UUID, IPAddress]]:
     """Instances an LB node serves already: their hypervisor had the rules before, so a silent agent is no reason."""
     return frozenset(
         (service.id, backend.instance_id, backend.address)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingConfiguration
 from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer
@@ -49,4 +49,4 @@ class Inventory:
     lb_nodes: tuple[LBNodeView, ...]
     hypervisors: tuple[HypervisorView, ...]
     pending: bool = False
-    fallbacks: Mapping[IPv4Address, UUID] = field(default_factory=dict)
+    fallbacks: Mapping[IPAddress, UUID] = field(default_factory=dict)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from typing import cast
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from bascule.balancing.hands import Agents, BalancingAction, Hands
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
+from bascule.model.addresses import IPAddress
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
@@ -117,7 +117,7 @@ class LoadBalancerReconciler:
             load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
 
 
-def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPv4Address, UUID]:
+def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAddress, UUID]:
     named = {service.health_check.sorry_server for service in load_balancer.services} - {None}
     found = instances.by_address(connection, [address for address in named if address is not None])
     return {instance.address: instance.hypervisor_id for instance in found}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from bascule.cli.output import Output, OutputOption, WaitOption, say, show_list, show_one
 from bascule.cli.parsers import address_of
 from bascule.cli.session import admin, api, pick, settle
+from bascule.model.addresses import IPAddress
 from bascule.wire.admin_v1 import InstancePoolView
 
 pool_app = typer.Typer(no_args_is_help=True, help="Instance pools: groups of machines that grow and shrink.")
@@ -61,7 +61,7 @@ def add_instance(
     *,
     pool: PoolArgument,
     name: Annotated[str, typer.Argument(help="The member's name.")],
-    address: Annotated[IPv4Address, typer.Option(help="Its address.", parser=address_of, metavar="ADDRESS")],
+    address: Annotated[IPAddress, typer.Option(help="Its address.", parser=address_of, metavar="ADDRESS")],
     hypervisor: Annotated[str, typer.Option(help="Name or identifier of the hypervisor that carries it.")],
     weight: Annotated[int, typer.Option(help="Its share; 0 keeps connections and takes no new ones.")] = 1,
     output: OutputOption = Output.TABLE,

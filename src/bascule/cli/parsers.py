@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bascule.model.addresses import IPAddress
+
 
 def address_of(text: str) -> IPv4Address:
     """An address from the command line. Raises typer.BadParameter."""
@@ -38,7 +40,7 @@ def labels_of(given: list[str] | None) -> dict[str, str] | None:
 
 
 AddressOption = Annotated[
-    IPv4Address | None,
+    IPAddress | None,
     typer.Option("--ip", parser=address_of, metavar="ADDRESS", help="The address; the lowest free one without it."),
 ]
 LabelsOption = Annotated[

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
+from bascule.model.addresses import IPNetwork
 from bascule.wire.admin_v1 import AddressPoolsView, AddressPoolView
 
 
@@ -19,7 +19,7 @@ class AddressPools:
         """Every address pool, by name."""
         return AddressPoolsView.model_validate(self._transport.get("/admin/v1/address-pools")).address_pools
 
-    def create(self, *, name: str, network: IPv4Network) -> AddressPoolView:
+    def create(self, *, name: str, network: IPNetwork) -> AddressPoolView:
         """Register a range. Raises Taken when it overlaps with another or the name is taken."""
         answer = self._transport.post("/admin/v1/address-pools", body_of(name=name, network=network))
         return AddressPoolView.model_validate(answer)

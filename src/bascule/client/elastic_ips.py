@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
+from bascule.model.addresses import IPAddress
 from bascule.wire.public_v2_views import ElasticIPsView, ElasticIPView, OperationView
 
 
@@ -23,7 +23,7 @@ class ElasticIPs:
         """One elastic IP. Raises NotFound."""
         return ElasticIPView.model_validate(self._transport.get(f"/v2/elastic-ip/{elastic_ip_id}"))
 
-    def create(self, *, ip: IPv4Address | None = None, description: str | None = None) -> OperationView:
+    def create(self, *, ip: IPAddress | None = None, description: str | None = None) -> OperationView:
         """Hold an address: the one given, or the lowest free one. Raises Taken or Exhausted."""
         return OperationView.model_validate(
             self._transport.post("/v2/elastic-ip", body_of(ip=ip, description=description))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
+from bascule.model.addresses import IPAddress
 from bascule.wire import admin_v1, public_v2_views
 from bascule.wire.public_v2_views import OperationView
 
@@ -68,7 +68,7 @@ class AdminInstancePools:
         return admin_v1.InstancePoolView.model_validate(answer)
 
     def register(
-        self, pool_id: UUID, *, name: str, address: IPv4Address, hypervisor: str, weight: int = 1
+        self, pool_id: UUID, *, name: str, address: IPAddress, hypervisor: str, weight: int = 1
     ) -> admin_v1.InstancePoolView:
         """Register a member; `hypervisor` is a name or an identifier."""
         body = body_of(name=name, address=address, hypervisor=hypervisor, weight=weight)

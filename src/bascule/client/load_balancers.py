@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
+from bascule.model.addresses import IPAddress
 from bascule.wire.admin_v1 import ReconcileView
 from bascule.wire.admin_v1_work import LoadBalancerDetailView
 from bascule.wire.public_v2_views import LoadBalancersView, LoadBalancerView, OperationView
@@ -32,7 +32,7 @@ class LoadBalancers:
         name: str,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
-        ip: IPv4Address | None = None,
+        ip: IPAddress | None = None,
     ) -> OperationView:
         """Create one. Raises Taken, Exhausted or InvalidInput for its address."""
         body = body_of(name=name, description=description, labels=labels, ip=ip)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.interface import require_carryable
+from bascule.model.addresses import IPAddress, address_order
+from bascule.model.data_planes import Capabilities
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
 from bascule.model.strategies import Strategy
@@ -18,11 +19,16 @@ class FakeDataPlane:
     """
 
     name = "fake"
-    strategies = frozenset(Strategy)
-    methods = frozenset(ForwardingMethod)
+    capabilities = Capabilities(
+        strategies=frozenset(Strategy),
+        methods=frozenset(ForwardingMethod),
+        persistence=True,
+        families=frozenset({4, 6}),
+        rise=True,
+    )
 
     def __init__(self) -> None:
-        self.addresses: set[IPv4Address] = set()
+        self.addresses: set[IPAddress] = set()
         self.services: dict[ServiceKey, VirtualService] = {}
         self.broken: str | None = None
         self.started = False
@@ -33,7 +39,7 @@ class FakeDataPlane:
         self._fail_if_broken()
         self.started = True
 
-    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """Hold exactly these."""
         if not self.started:
             raise SystemFailure("The data plane is not started: call start() first.")
@@ -41,8 +47,8 @@ class FakeDataPlane:
         require_carryable(self, services)
         held = set(addresses) | {service.key.address for service in services}
         wanted = {service.key: service for service in services}
-        sentences = [f"Removed address {address}." for address in sorted(self.addresses - held)]
-        sentences += [f"Added address {address}." for address in sorted(held - self.addresses)]
+        sentences = [f"Removed address {address}." for address in sorted(self.addresses - held, key=address_order)]
+        sentences += [f"Added address {address}." for address in sorted(held - self.addresses, key=address_order)]
         sentences += [f"Removed {key}." for key in sorted(self.services.keys() - wanted.keys())]
         sentences += [f"Wrote {key}." for key in sorted(wanted) if self.services.get(key) != wanted[key]]
         self.addresses, self.services, self._desired = held, wanted, services
@@ -66,7 +72,7 @@ class FakeDataPlane:
 
 
 def _report(service: VirtualService) -> VirtualServiceReport:
-    backends = sorted(service.backends, key=lambda backend: backend.address)
+    backends = sorted(service.backends, key=lambda backend: address_order(backend.address))
     return VirtualServiceReport(
         key=service.key,
         backends=tuple(VirtualBackendReport(address=each.address, weight=each.weight) for each in backends),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from bascule.model.addresses import IPAddress
+from bascule.model.data_planes import Capabilities
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import Strategy
-from bascule.model.virtual_services import ForwardingMethod, VirtualService
+from bascule.model.virtual_services import VirtualService
 
 
 class DataPlane(Protocol):
     """Forwards the packets of virtual services to their backends."""
 
     name: str
-    strategies: frozenset[Strategy]
-    methods: frozenset[ForwardingMethod]
+    capabilities: Capabilities
 
     def start(self) -> None:
         """Load and attach, or take over what an earlier process left running without a gap in forwarding.
@@ -25,7 +24,7 @@ class DataPlane(Protocol):
         Raises SystemFailure with what is missing and how to get it.
         """
 
-    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """Compare the kernel with the desired state and repair what differs; cheap when nothing does.
 
         `addresses` are held even while no service uses them; what is not named is removed. A service without backends
@@ -47,11 +46,16 @@ def require_carryable(plane: DataPlane, services: tuple[VirtualService, ...]) ->
     if len(set(keys)) < len(keys):
         doubled = next(key for key in keys if keys.count(key) > 1)
         raise SystemFailure(f"{doubled} is configured twice: remove one of the two services.")
+    has = plane.capabilities
     for service in services:
-        if service.strategy not in plane.strategies:
-            raise _lacks(plane, service, f"strategy {service.strategy}", plane.strategies)
-        for method in {backend.method for backend in service.backends} - plane.methods:
-            raise _lacks(plane, service, f"forwarding method {method}", plane.methods)
+        if service.key.address.version not in has.families:
+            raise SystemFailure(f"The data plane {plane.name} carries no IPv6, which {service.key} is.")
+        if service.strategy not in has.strategies:
+            raise _lacks(plane, service, f"strategy {service.strategy}", has.strategies)
+        for method in {backend.method for backend in service.backends} - has.methods:
+            raise _lacks(plane, service, f"forwarding method {method}", has.methods)
+        if service.persistence is not None and not has.persistence:
+            raise SystemFailure(f"The data plane {plane.name} has no persistence, which {service.key} asks for.")
 
 
 def _lacks(plane: DataPlane, service: VirtualService, what: str, has: Set[str]) -> SystemFailure:

@@ -19,6 +19,7 @@ from bascule.doctor.diagnosis import diagnose, problems
 from bascule.doctor.facts import Choice, Role
 from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather import gather
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import InvalidInput
 
 _WIDTH_WITHOUT_TERMINAL = 160  # columns
@@ -82,7 +83,7 @@ def _words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
 
 
-def _address(text: str) -> IPv4Address:
+def _address(text: str) -> IPAddress:
     try:
         return IPv4Address(text)
     except ValueError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address
 from typing import Any
+
+from bascule.model.addresses import IPAddress
 
 
 class Role(StrEnum):
@@ -94,7 +95,7 @@ class Interface:
 class Path:
     """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented."""
 
-    address: IPv4Address
+    address: IPAddress
     interface: str = ""
     route_mtu: int | None = None
     answered: int | None = None

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable
 from functools import partial
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -17,6 +16,7 @@ from bascule.doctor import sysctl_files
 from bascule.doctor.facts import Choice, Facts, Presence, SystemFacts
 from bascule.doctor.gather_network import gather_network
 from bascule.forwarding.netfilter.render import table as nat_table
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system import libbpf
 from bascule.system.commands import run
@@ -32,7 +32,7 @@ _RULESETS = {
 }
 
 
-def gather(choice: Choice, towards: Iterable[IPv4Address] = ()) -> Facts:
+def gather(choice: Choice, towards: Iterable[IPAddress] = ()) -> Facts:
     """Everything about this machine and the calling thread's network namespace. Raises SystemFailure without root."""
     if os.geteuid() != 0:
         raise SystemFailure("Only root sees what the doctor must see: run it with sudo.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bascule.doctor.facts import Choice, Interface, NetworkFacts
 from bascule.doctor.netdev import native_xdp
 from bascule.doctor.paths import sizes
 from bascule.doctor.ping import probe
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 
@@ -23,7 +23,7 @@ _KEYS = ("rp_filter", "arp_ignore", "arp_announce", "forwarding")
 _ARPHRD_ETHER = 1
 
 
-def gather_network(choice: Choice, towards: Iterable[IPv4Address] = ()) -> NetworkFacts:
+def gather_network(choice: Choice, towards: Iterable[IPAddress] = ()) -> NetworkFacts:
     """Everything about this namespace, and the ways from it to the addresses."""
     conf = {f"net.ipv4.conf.{name}.{key}": value for name in _SHARED for key, value in _switches(name).items()}
     return NetworkFacts(

@@ -7,12 +7,12 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from bascule.doctor.facts import Path
+from bascule.model.addresses import IPAddress
 
 # linux/in.h
 _IP_MTU_DISCOVER = 10
@@ -21,7 +21,7 @@ _HEADERS = 28  # bytes, IPv4 and ICMP
 _ECHO, _ECHO_REPLY = 8, 0
 
 
-def probe(address: IPv4Address, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
+def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
     """Look up the route, then send echoes of these sizes in bytes until one is answered, `timeout` seconds each."""
     with IPRoute() as netlink:
         try:
@@ -37,7 +37,7 @@ def probe(address: IPv4Address, sizes: Iterable[int], *, timeout: float = 0.5) -
     return Path(address=address, interface=name, route_mtu=mtu, answered=answered)
 
 
-def _echo(address: IPv4Address, size: int, timeout: float) -> bool:
+def _echo(address: IPAddress, size: int, timeout: float) -> bool:
     mark = os.urandom(8)
     message = struct.pack("!BBHHH", _ECHO, 0, 0, 0xBA5C, size) + mark.ljust(size - _HEADERS, b"\0")
     message = message[:2] + struct.pack("!H", _checksum(message)) + message[4:]

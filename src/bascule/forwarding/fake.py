@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -20,10 +20,10 @@ class FakeForwarding:
 
     def __init__(self) -> None:
         self.rules: set[ForwardingRule] = set()
-        self.unreachable: set[IPv4Address] = set()
+        self.unreachable: set[IPAddress] = set()
         self.broken: str | None = None
         self.started = False
-        self._told: set[IPv4Address] = set()
+        self._told: set[IPAddress] = set()
 
     def start(self) -> None:
         """Succeed unless broken."""
@@ -37,7 +37,9 @@ class FakeForwarding:
         self._fail_if_broken()
         missing = {rule.instance for rule in rules} & self.unreachable
         desired = {rule for rule in rules if rule.instance not in missing}
-        repairs = [f"Instance {instance} cannot be reached." for instance in sorted(missing - self._told)]
+        repairs = [
+            f"Instance {instance} cannot be reached." for instance in sorted(missing - self._told, key=address_order)
+        ]
         repairs += [f"Wrote {rule}." for rule in sorted(desired - self.rules)]
         repairs += [f"Deleted {rule}." for rule in sorted(self.rules - desired)]
         self.rules, self._told = desired, missing

@@ -9,12 +9,12 @@ import fcntl
 import socket
 import struct
 from collections.abc import Iterable, Set
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 
 _SIOCGIFHWADDR = 0x8927
@@ -45,12 +45,12 @@ def name_of(index: int) -> str:
         return f"vanished interface {index}"
 
 
-def find(instances: Iterable[IPv4Address], uplinks: Set[int]) -> tuple[dict[IPv4Address, int], dict[IPv4Address, str]]:
+def find(instances: Iterable[IPAddress], uplinks: Set[int]) -> tuple[dict[IPAddress, int], dict[IPAddress, str]]:
     """The interface the kernel routes each instance's packets to, and for the others a sentence why there is none."""
-    found: dict[IPv4Address, int] = {}
-    missing: dict[IPv4Address, str] = {}
+    found: dict[IPAddress, int] = {}
+    missing: dict[IPAddress, str] = {}
     with IPRoute() as netlink:
-        for instance in sorted(instances):
+        for instance in sorted(instances, key=address_order):
             index, reason = _route(netlink, instance)
             if index in uplinks:
                 index, reason = 0, f"its route leads back to the uplink {name_of(index)}"
@@ -65,7 +65,7 @@ def find(instances: Iterable[IPv4Address], uplinks: Set[int]) -> tuple[dict[IPv4
     return found, missing
 
 
-def _route(netlink: IPRoute, instance: IPv4Address) -> tuple[int, str]:
+def _route(netlink: IPRoute, instance: IPAddress) -> tuple[int, str]:
     try:
         route = netlink.route("get", dst=str(instance))[0]
     except NetlinkError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 
@@ -16,12 +16,12 @@ class FakeProbe:
     """
 
     def __init__(self) -> None:
-        self.down: set[IPv4Address] = set()
-        self.silent: set[IPv4Address] = set()
-        self.weights: dict[IPv4Address, int] = {}
-        self.checks: list[IPv4Address] = []
+        self.down: set[IPAddress] = set()
+        self.silent: set[IPAddress] = set()
+        self.weights: dict[IPAddress, int] = {}
+        self.checks: list[IPAddress] = []
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
         """Answer as told."""
         self.checks.append(address)
         if address in self.silent:

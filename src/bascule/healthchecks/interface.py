@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Literal, Protocol
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 
@@ -25,7 +25,7 @@ class ProbeResult:
 class Probe(Protocol):
     """Speaks to an instance once. The caller cancels it when `health_check.timeout` is over."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Check the instance at its own address, not through the tunnel. Never raises for what the instance does."""
 
 
@@ -42,7 +42,7 @@ class Target:
     """What is probed, where and how."""
 
     key: TargetKey
-    address: IPv4Address
+    address: IPAddress
     health_check: HealthCheck
 
 
@@ -52,6 +52,6 @@ class HealthEvent:
 
     kind: Literal["backend", "service"]
     service_id: UUID
-    address: IPv4Address
+    address: IPAddress
     port: int
     up: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 import typer
@@ -163,7 +163,7 @@ def parse_target(text: str) -> Target:
     """Read `tcp:203.0.113.16:80`."""
     try:
         protocol, address, port = text.split(":")
-        return Target(Protocol(protocol), IPv4Address(address), int(port))
+        return Target(Protocol(protocol), ip_address(address), int(port))
     except ValueError:
         raise InvalidInput(f"{text!r} is no target: write it like tcp:203.0.113.16:80.", field="target") from None
 

@@ -18,6 +18,7 @@ from bascule.lab.stream import Stream
 from bascule.lab.topology import INSTANCE_PORT, Role, Shape
 from bascule.lab.traffic import Tally, Target
 from bascule.lab.waiting import wait_until
+from bascule.model.addresses import IPAddress
 from bascule.model.strategies import Protocol
 
 WEB = Port(name="web", protocol=Protocol.TCP, port=80, target_port=INSTANCE_PORT)
@@ -40,7 +41,7 @@ class Demo:
     lab: Lab
     api: ControlPlane
     console: Console
-    vip: IPv4Address = _NO_ADDRESS
+    vip: IPAddress = _NO_ADDRESS
     victim: str = ""
     false_claims: list[str] = field(default_factory=list)
 

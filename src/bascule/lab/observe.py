@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from bascule.lab import network, processes, router
 from bascule.lab.control_plane import ControlPlane
@@ -11,6 +10,7 @@ from bascule.lab.roster import OUTSIDE, roster
 from bascule.lab.router import Session
 from bascule.lab.state import Lab
 from bascule.lab.topology import UPLINK, Host, Role
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import BasculeError
 from bascule.wire.public_v2_views import LoadBalancerView
 
@@ -37,7 +37,7 @@ class Status:
     hosts: tuple[HostStatus, ...]
     outside: dict[str, bool]
     sessions: tuple[Session, ...]
-    announcements: dict[IPv4Address, tuple[str, ...]]
+    announcements: dict[IPAddress, tuple[str, ...]]
     load_balancers: tuple[LoadBalancerView, ...] = ()
     problem: str = ""
 
@@ -45,7 +45,7 @@ class Status:
         """One host's status."""
         return next(each for each in self.hosts if each.host.name == name)
 
-    def announced_by(self, node: str) -> list[IPv4Address]:
+    def announced_by(self, node: str) -> list[IPAddress]:
         """The VIPs that the router sends to a node."""
         return sorted(address for address, nodes in self.announcements.items() if node in nodes)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, ip_address
 
 from bascule.lab.network import next_hops
 from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
 from bascule.lab.state import Lab
 from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Role, Topology
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 
@@ -86,11 +87,11 @@ def parse_sessions(answer: str) -> tuple[Session, ...]:
     )
 
 
-def announcements(lab: Lab) -> dict[IPv4Address, tuple[str, ...]]:
+def announcements(lab: Lab) -> dict[IPAddress, tuple[str, ...]]:
     """The LB nodes each VIP is routed over, as the router's kernel has it."""
     names = {str(host.address): host.name for host in lab.topology.of_role(Role.LB_NODE)}
     return {
         address: tuple(sorted(names.get(hop, hop) for hop in hops))
-        for address, hops in ((IPv4Address(key), hops) for key, hops in next_hops(lab.name, "router").items())
+        for address, hops in ((ip_address(key), hops) for key, hops in next_hops(lab.name, "router").items())
         if address in IPv4Network(VIPS)
     }

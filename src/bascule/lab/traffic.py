@@ -11,11 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from itertools import cycle, islice
 
 from bascule.lab.network import namespace
 from bascule.lab.state import Lab
+from bascule.model.addresses import IPAddress
 from bascule.model.strategies import Protocol
 from bascule.system.namespaces import T, call_in
 
@@ -27,7 +27,7 @@ class Target:
     """Where to send traffic."""
 
     protocol: Protocol
-    address: IPv4Address
+    address: IPAddress
     port: int
 
     def __str__(self) -> str:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeAlias
 from uuid import UUID
 
 from bascule.model.errors import Exhausted, InvalidInput, Taken
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
+
+
+def address_order(address: IPAddress) -> tuple[int, int]:
+    """A key to sort addresses of both families by: they do not compare with each other."""
+    return address.version, int(address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +25,7 @@ class AddressPool:
 
     id: UUID
     name: str
-    network: IPv4Network
+    network: IPNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class ElasticIP:
     """An address held by a customer; `load_balancer_id` is None while nothing uses it."""
 
     id: UUID
-    address: IPv4Address
+    address: IPAddress
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     address_pool_id: UUID
@@ -32,8 +41,8 @@ class ElasticIP:
 
 
 def choose_address(
-    pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address | None = None
-) -> tuple[IPv4Address, UUID]:
+    pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAddress | None = None
+) -> tuple[IPAddress, UUID]:
     """Choose a free address (the lowest) or confirm the wanted one; returns it with its pool's id.
 
     Raises InvalidInput when the wanted address is outside every pool, Taken when somebody holds it, and Exhausted when
@@ -51,7 +60,7 @@ def choose_address(
     raise Exhausted(f"Every address of {names} is taken: release one or register another address pool.")
 
 
-def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IPv4Address) -> tuple[IPv4Address, UUID]:
+def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAddress) -> tuple[IPAddress, UUID]:
     pool = next((pool for pool in pools if wanted in pool.network), None)
     if pool is None:
         ranges = ", ".join(str(pool.network) for pool in pools) or "none is registered"
@@ -61,6 +70,6 @@ def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPv4Address], wanted: IP
     return wanted, pool.id
 
 
-def _addresses(network: IPv4Network) -> Iterator[IPv4Address]:
-    # IPv4Network iterates over the network and broadcast addresses too, which is what a range of /32s wants.
+def _addresses(network: IPNetwork) -> Iterator[IPAddress]:
+    # IPNetwork iterates over the network and broadcast addresses too, which is what a range of /32s wants.
     return iter(network)

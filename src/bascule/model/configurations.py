@@ -7,11 +7,12 @@ one that is older than what it already obeys: that fences a worker that lost its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.health_checks import HealthCheck
 from bascule.model.strategies import Protocol, Strategy
+from bascule.model.virtual_services import ForwardingMethod, Persistence
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,8 +28,9 @@ class Backend:
     """One instance of a service. Weight 0 keeps its connections and gives it no new ones."""
 
     instance_id: UUID
-    address: IPv4Address
+    address: IPAddress
     weight: int = 1
+    method: ForwardingMethod = ForwardingMethod.TUNNEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class ServiceConfiguration:
     strategy: Strategy
     hash_source_port: bool = True
     health_check: HealthCheck
+    persistence: Persistence | None = None
     backends: tuple[Backend, ...] = ()
 
 
@@ -51,21 +54,27 @@ class BalancerConfiguration:
 
     load_balancer_id: UUID
     version: Version
-    address: IPv4Address
+    address: IPAddress
     hash_seed: int
     announced: bool
     services: tuple[ServiceConfiguration, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class ForwardingRule:
     """On a hypervisor: what comes through the tunnel for `address:port` goes to `instance:target_port`."""
 
-    address: IPv4Address
+    address: IPAddress
     protocol: Protocol
     port: int
-    instance: IPv4Address
+    instance: IPAddress
     target_port: int
+
+    def __lt__(self, other: ForwardingRule) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[tuple[int, int], Protocol, int, tuple[int, int], int]:
+        return address_order(self.address), self.protocol, self.port, address_order(self.instance), self.target_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
+
+from bascule.model.addresses import IPAddress
 
 
 class HealthCheckMode(StrEnum):
@@ -79,4 +80,4 @@ class HealthCheck:
     script_weight: bool = False
     quorum: int = 1
     hysteresis: int = 0
-    sorry_server: IPv4Address | None = None
+    sorry_server: IPAddress | None = None

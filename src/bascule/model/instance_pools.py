@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address
 from uuid import UUID
+
+from bascule.model.addresses import IPAddress
+from bascule.model.virtual_services import ForwardingMethod
 
 WEIGHT_MAX = 100
 
@@ -20,13 +22,17 @@ class InstancePoolState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One machine. `weight` 0 keeps its connections and gives it no new ones."""
+    """One machine. `weight` 0 keeps its connections and gives it no new ones.
+
+    `forwarding_method` is how this one is reached, whatever its services say; None leaves it to them.
+    """
 
     id: UUID
     name: str
-    address: IPv4Address
+    address: IPAddress
     hypervisor_id: UUID
     weight: int = 1
+    forwarding_method: ForwardingMethod | None = None
     evicted: bool = False
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 from bascule.model.strategies import Protocol, Strategy
+from bascule.model.virtual_services import ForwardingMethod, Persistence
 
 
 class LoadBalancerState(StrEnum):
@@ -44,6 +45,8 @@ class Service:
     target_port: int
     strategy: Strategy
     hash_source_port: bool = True
+    forwarding_method: ForwardingMethod = ForwardingMethod.TUNNEL
+    persistence: Persistence | None = None
     instance_pool_id: UUID
     health_check: HealthCheck
     state: ServiceState = ServiceState.CREATING
@@ -57,7 +60,7 @@ class LoadBalancer:
     name: str
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    address: IPv4Address
+    address: IPAddress
     hash_seed: int
     state: LoadBalancerState = LoadBalancerState.CREATING
     generation: int = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from bascule.model.data_planes import DataPlaneName
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
@@ -23,6 +25,7 @@ class LBNode:
     agent: Agent
     failure_domain: str = ""
     enabled: bool = True
+    data_plane: DataPlaneName = DataPlaneName.XDP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

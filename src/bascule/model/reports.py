@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration
 from bascule.model.health_checks import Health
 from bascule.model.virtual_services import ServiceKey
@@ -22,13 +22,15 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualBackendReport:
-    """One backend as the data plane has it. A data plane that keeps no table of connections counts none."""
+    """One backend as the data plane has it. A data plane that keeps no table of connections counts none,
+    and only one that checks its backends itself says their health."""
 
-    address: IPv4Address
+    address: IPAddress
     weight: int
     traffic: Traffic = Traffic()
     active_connections: int = 0
     inactive_connections: int = 0
+    health: Health | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class VirtualServiceReport:
 class DataPlaneReport:
     """`ready` holds the addresses whose every service is in place; `counters` are the named fates of packets."""
 
-    ready: frozenset[IPv4Address] = frozenset()
+    ready: frozenset[IPAddress] = frozenset()
     services: tuple[VirtualServiceReport, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class DataPlaneReport:
 class SessionReport:
     """One routing session. `state` is the daemon's own word ("Established" when all is well)."""
 
-    neighbor: IPv4Address
+    neighbor: IPAddress
     state: str
     up: bool
 
@@ -62,7 +64,7 @@ class SessionReport:
 class AnnouncerReport:
     """`announced` holds the addresses this node draws traffic for."""
 
-    announced: frozenset[IPv4Address] = frozenset()
+    announced: frozenset[IPAddress] = frozenset()
     sessions: tuple[SessionReport, ...] = ()
 
 
@@ -70,7 +72,7 @@ class AnnouncerReport:
 class ForwardingReport:
     """`instances` are the tunnel endpoints in place."""
 
-    instances: frozenset[IPv4Address] = frozenset()
+    instances: frozenset[IPAddress] = frozenset()
     counters: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -54,4 +54,4 @@ def delete(connection: Connection, pool_id: UUID) -> None:
 
 
 def _noun(row: Row[Any]) -> AddressPool:
-    return AddressPool(id=UUID(row.id), name=row.name, network=IPv4Network(row.network))
+    return AddressPool(id=UUID(row.id), name=row.name, network=ip_network(row.network))

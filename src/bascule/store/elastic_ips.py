@@ -6,7 +6,7 @@ A *managed* address came with its load balancer and goes with it; the others wer
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 
-from bascule.model.addresses import ElasticIP, choose_address
+from bascule.model.addresses import ElasticIP, IPAddress, choose_address
 from bascule.model.errors import NotFound, Taken
 from bascule.store import address_pools, tables
 from bascule.store.violations import refused_when_taken
@@ -23,14 +23,14 @@ from bascule.store.violations import refused_when_taken
 _TABLE = tables.elastic_ips
 
 
-def choose(connection: Connection, wanted: IPv4Address | None) -> tuple[IPv4Address, UUID]:
+def choose(connection: Connection, wanted: IPAddress | None) -> tuple[IPAddress, UUID]:
     """A free address and its pool, for a row that this same transaction inserts.
 
     Raises InvalidInput, Taken or Exhausted, as `choose_address` does.
     """
     # Locked, so that two transactions on PostgreSQL do not both choose the lowest free address.
     pools = address_pools.lock_all(connection)
-    taken = {IPv4Address(row.address) for row in connection.execute(select(_TABLE.c.address))}
+    taken = {ip_address(row.address) for row in connection.execute(select(_TABLE.c.address))}
     return choose_address(tuple(pools), taken, wanted)
 
 
@@ -74,7 +74,7 @@ def get(connection: Connection, elastic_ip_id: UUID) -> ElasticIP:
     return _noun(row)
 
 
-def find_unattached(connection: Connection, address: IPv4Address) -> ElasticIP | None:
+def find_unattached(connection: Connection, address: IPAddress) -> ElasticIP | None:
     """The elastic IP with this address, when nothing uses it."""
     row = connection.execute(
         select(_TABLE)
@@ -117,7 +117,7 @@ def delete(connection: Connection, elastic_ip_id: UUID) -> None:
 def _noun(row: Row[Any]) -> ElasticIP:
     return ElasticIP(
         id=UUID(row.id),
-        address=IPv4Address(row.address),
+        address=ip_address(row.address),
         description=row.description,
         labels=row.labels,
         address_pool_id=UUID(row.address_pool_id),

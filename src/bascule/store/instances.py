@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
     update as sql_update,
 )
 
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import NotFound, Taken
 from bascule.model.instance_pools import Instance
 from bascule.store import tables
@@ -67,7 +68,7 @@ def get(connection: Connection, pool_id: UUID, instance_id: UUID) -> Instance:
     return _noun(row)
 
 
-def by_address(connection: Connection, addresses: Sequence[IPv4Address]) -> list[Instance]:
+def by_address(connection: Connection, addresses: Sequence[IPAddress]) -> list[Instance]:
     """The instances at these addresses, of whatever pool."""
     wanted = [str(address) for address in addresses]
     rows = connection.execute(select(_TABLE).where(_TABLE.c.address.in_(wanted)).order_by(_TABLE.c.address))
@@ -115,7 +116,7 @@ def _noun(row: Row[Any]) -> Instance:
     return Instance(
         id=UUID(row.id),
         name=row.name,
-        address=IPv4Address(row.address),
+        address=ip_address(row.address),
         hypervisor_id=UUID(row.hypervisor_id),
         weight=row.weight,
         evicted=row.evicted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -145,7 +145,7 @@ def _noun(row: Row[Any], own_services: Sequence[Service]) -> LoadBalancer:
         name=row.name,
         description=row.description,
         labels=row.labels,
-        address=IPv4Address(row.address),
+        address=ip_address(row.address),
         hash_seed=int(row.hash_seed),
         state=LoadBalancerState(row.state),
         generation=row.generation,

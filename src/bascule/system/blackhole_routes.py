@@ -13,6 +13,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 
 _ALREADY_GONE = 3  # ESRCH
@@ -25,7 +26,7 @@ class BlackholeRoutes:
         self._table = table
         self._owner = owner
 
-    def present(self) -> frozenset[IPv4Address]:
+    def present(self) -> frozenset[IPAddress]:
         """The addresses the kernel has such a route for."""
         with _netlink("list routes") as netlink:
             return frozenset(
@@ -34,13 +35,13 @@ class BlackholeRoutes:
                 if route["dst_len"] == 32 and route["type"] == 6  # RTN_BLACKHOLE
             )
 
-    def add(self, addresses: Iterable[IPv4Address]) -> None:
+    def add(self, addresses: Iterable[IPAddress]) -> None:
         """Add, replacing whatever route of that destination is in the table."""
         with _netlink("add a blackhole route") as netlink:
             for address in addresses:
                 netlink.route("replace", **self._route(address))
 
-    def remove(self, addresses: Iterable[IPv4Address]) -> None:
+    def remove(self, addresses: Iterable[IPAddress]) -> None:
         """Remove; what is gone already is fine."""
         with _netlink("remove a blackhole route") as netlink:
             for address in addresses:
@@ -50,7 +51,7 @@ class BlackholeRoutes:
                     if error.code != _ALREADY_GONE:
                         raise
 
-    def _route(self, address: IPv4Address) -> dict[str, object]:
+    def _route(self, address: IPAddress) -> dict[str, object]:
         return {"dst": f"{address}/32", "table": self._table, "proto": self._owner, "type": "blackhole"}
 
 

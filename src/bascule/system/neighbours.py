@@ -14,6 +14,8 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from bascule.model.addresses import IPAddress
+
 # linux/neighbour.h and linux/rtnetlink.h
 _NUD_STALE = 0x04
 _NUD_FAILED = 0x20
@@ -30,7 +32,7 @@ class NextHop:
     """
 
     ifindex: int
-    neighbour: IPv4Address
+    neighbour: IPAddress
     source_mac: bytes
     mac: bytes | None
     mtu: int
@@ -48,13 +50,13 @@ class NextHops:
     """Resolves addresses and remembers the answers until told that something changed. Not for two threads at once."""
 
     def __init__(self) -> None:
-        self._found: dict[IPv4Address, NextHop | None] = {}
+        self._found: dict[IPAddress, NextHop | None] = {}
 
     def forget_routes(self) -> None:
         """Ask the kernel again for every route: links or routes have changed."""
         self._found.clear()
 
-    def resolve(self, addresses: Iterable[IPv4Address]) -> Mapping[IPv4Address, NextHop | None]:
+    def resolve(self, addresses: Iterable[IPAddress]) -> Mapping[IPAddress, NextHop | None]:
         """The next hop of each address, None where no route leads. The neighbours' MACs are read anew."""
         wanted = set(addresses)
         with IPRoute() as netlink:
@@ -94,7 +96,7 @@ def _links(netlink: Any) -> dict[int, _Link]:
     return links
 
 
-def _route(netlink: Any, links: Mapping[int, _Link], address: IPv4Address) -> NextHop | None:
+def _route(netlink: Any, links: Mapping[int, _Link], address: IPAddress) -> NextHop | None:
     try:
         route = netlink.route("get", dst=str(address))[0]
     except NetlinkError:
@@ -136,7 +138,7 @@ def _sure(netlink: Any) -> set[tuple[int, str]]:
     }
 
 
-def _use(netlink: Any, ifindex: int, neighbour: IPv4Address) -> None:
+def _use(netlink: Any, ifindex: int, neighbour: IPAddress) -> None:
     try:
         netlink.neigh("replace", dst=str(neighbour), ifindex=ifindex, flags=_NTF_USE, state=0)
     except NetlinkError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.instance_pools import WEIGHT_MAX
 from bascule.wire.fields import AgentUrl, Body, Description, Identifier, MachineAddress, Name, Network, Token, View
 from bascule.wire.public_v2 import POOL_SIZE_MAX
@@ -95,7 +95,7 @@ class AddressPoolView(View):
 
     id: UUID
     name: str
-    network: IPv4Network
+    network: IPNetwork
     taken: int
 
 
@@ -137,7 +137,7 @@ class InstanceView(View):
 
     id: UUID
     name: str
-    address: IPv4Address
+    address: IPAddress
     hypervisor: UUID
     weight: int
     evicted: bool

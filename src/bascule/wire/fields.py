@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.health_check_rules import HOST_NAME
 
 LABELS_MAX = 64
@@ -60,6 +62,11 @@ def _string(value: object) -> object:
     return value
 
 
+def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """Made of a string by `parse`, whose ValueError says what is wrong."""
+    return lambda value: parse(str(_string(value)))
+
+
 def _few(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > LABELS_MAX:
         raise ValueError(f"at most {LABELS_MAX} labels are allowed: remove some")
@@ -92,13 +99,13 @@ def _token(value: str) -> str:
     return value
 
 
-def _unicast(value: IPv4Address) -> IPv4Address:
+def _unicast(value: IPAddress) -> IPAddress:
     if value.is_multicast or value.is_loopback or value.is_unspecified or value.is_reserved:
         raise ValueError("an address of a machine is needed, as in '10.0.0.1'")
     return value
 
 
-def _range(value: IPv4Network) -> IPv4Network:
+def _range(value: IPNetwork) -> IPNetwork:
     if value.prefixlen < 8:
         raise ValueError("the range is too large: its prefix must have 8 bits or more")
     for address in (value[0], value[-1]):
@@ -113,9 +120,9 @@ _LabelValue = Annotated[str, Field(max_length=255), AfterValidator(plain_text)]
 Labels = Annotated[dict[_LabelKey, _LabelValue], AfterValidator(_few)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Identifier = Annotated[UUID, Field(strict=False), BeforeValidator(_string)]
-Address = Annotated[IPv4Address, Field(strict=False), BeforeValidator(_string)]
+Address = Annotated[IPAddress, BeforeValidator(_parsed(ip_address))]
 MachineAddress = Annotated[Address, AfterValidator(_unicast)]
-Network = Annotated[IPv4Network, Field(strict=False), BeforeValidator(_string), AfterValidator(_range)]
+Network = Annotated[IPNetwork, BeforeValidator(_parsed(ip_network)), AfterValidator(_range)]
 Uri = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_uri)]
 HostName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host_name)]
 AgentUrl = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_agent_url)]

@@ -5,11 +5,11 @@ Types are checked here; what is between the quotes by `bascule.model.health_chec
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import Annotated
 
 from pydantic import Field
 
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import OnFailure
 from bascule.wire.fields import Body, MachineAddress, View
 
@@ -65,4 +65,4 @@ class HealthCheckOptionsView(View):
     script_weight: bool | None = None
     quorum: int | None = None
     hysteresis: int | None = None
-    sorry_server: IPv4Address | None = None
+    sorry_server: IPAddress | None = None

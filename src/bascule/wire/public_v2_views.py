@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import IPv4Address
 from typing import Literal
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import Health, HealthCheckMode
 from bascule.model.instance_pools import InstancePoolState
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
@@ -37,7 +37,7 @@ class HealthCheckView(HealthCheckOptionsView):
 class ServerStatusView(View):
     """What the LB nodes say of one instance; an instance they have not checked yet is left out."""
 
-    public_ip: IPv4Address
+    public_ip: IPAddress
     status: Literal[Health.SUCCESS, Health.FAILURE]
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class LoadBalancerView(View):
     labels: dict[str, str]
     state: LoadBalancerState
     created_at: datetime
-    ip: IPv4Address
+    ip: IPAddress
     services: list[ServiceView]
 
 
@@ -106,7 +106,7 @@ class ElasticIPView(View):
     """An elastic IP."""
 
     id: UUID
-    ip: IPv4Address
+    ip: IPAddress
     addressfamily: Literal["inet4"] = "inet4"
     cidr: str
     description: str

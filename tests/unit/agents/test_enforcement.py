@@ -12,6 +12,7 @@ from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.lb_node.serving import Desired
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane
+from bascule.model.addresses import IPAddress
 from bascule.model.virtual_services import VirtualService
 from tests.unit.agents.builders import VIP, balancer, service
 
@@ -26,12 +27,12 @@ class Diary:
         diary = self.lines
 
         class DataPlane(FakeDataPlane):
-            def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+            def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
                 diary.append(f"serve {_names(addresses)}")
                 return super().enforce(addresses, services)
 
         class Announcer(FakeAnnouncer):
-            def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+            def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
                 diary.append(f"announce {_names(addresses)}")
                 return super().enforce(addresses)
 
@@ -39,7 +40,7 @@ class Diary:
         self.enforcement = Enforcement(self.data_plane, self.announcer)
 
 
-def _names(addresses: Set[IPv4Address]) -> str:
+def _names(addresses: Set[IPAddress]) -> str:
     return " ".join(str(address) for address in sorted(addresses)) or "nothing"
 
 

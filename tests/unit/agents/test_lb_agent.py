@@ -23,6 +23,7 @@ from bascule.dataplanes.fake import FakeDataPlane
 from bascule.healthchecks.fake import FakeProbe
 from bascule.healthchecks.interface import HealthEvent, ProbeResult
 from bascule.healthchecks.runner import HealthCheckRunner
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import Version
 from bascule.model.errors import StaleCommand, SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
@@ -205,7 +206,7 @@ class _RememberingDataPlane(FakeDataPlane):
         super().__init__()
         self.passes: list[int] = []
 
-    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """Remember, then do it."""
         self.passes.append(sum(len(service.backends) for service in services))
         return super().enforce(addresses, services)

@@ -22,6 +22,7 @@ from bascule.balancing.plan import plan
 from bascule.balancing.steps.records import RecordDeleted, RecordPlacements, RecordRunning
 from bascule.balancing.steps.serving import StopServing
 from bascule.balancing.strays import strays
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ServiceConfiguration
 from bascule.model.errors import BasculeError
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
@@ -212,7 +213,7 @@ class World:
                     if backend.address in homes:
                         self._check_rule(homes[backend.address], backend.address, found.port)
 
-    def _check_rule(self, host_id: UUID, address: IPv4Address, port: int) -> None:
+    def _check_rule(self, host_id: UUID, address: IPAddress, port: int) -> None:
         known = self.agents.node(host_id).forwarding.get(LB_ID)
         rules = () if known is None else known.rules
         assert any(rule.instance == address and rule.port == port for rule in rules), "rules before traffic"

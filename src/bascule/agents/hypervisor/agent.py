@@ -18,6 +18,7 @@ from bascule.agents.loop import EnforcementLoop
 from bascule.agents.passes import Pass
 from bascule.agents.state_file import StateFile
 from bascule.forwarding.interface import Forwarding
+from bascule.model.addresses import address_order
 from bascule.model.configurations import ForwardingConfiguration, ForwardingRule, Version
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport, HypervisorReport
@@ -56,7 +57,7 @@ class Enforcement:
             self._applied = rules
         report = current.attempt("forwarding", self._forwarding.observe) if self._started else None
         report = report or ForwardingReport()
-        absent = sorted({rule.instance for rule in rules} - report.instances)
+        absent = sorted({rule.instance for rule in rules} - report.instances, key=address_order)
         return Observation(
             forwarding=report,
             enforced=done is not None,

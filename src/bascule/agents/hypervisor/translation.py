@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 from uuid import UUID
 
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingConfiguration, ForwardingRule
 from bascule.model.errors import InvalidInput, Taken
 
@@ -19,7 +19,7 @@ def merge(configurations: Iterable[ForwardingConfiguration]) -> frozenset[Forwar
 
 def check(configurations: Iterable[ForwardingConfiguration]) -> None:
     """See that all of these can be in force together. Raises InvalidInput, or Taken when two want one address."""
-    holders: dict[IPv4Address, UUID] = {}
+    holders: dict[IPAddress, UUID] = {}
     for configuration in configurations:
         matches = {(rule.address, rule.protocol, rule.port, rule.instance) for rule in configuration.rules}
         if len(matches) != len(set(configuration.rules)):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.passes import Pass
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import DataPlane
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.reports import AnnouncerReport, DataPlaneReport
 
 
@@ -35,8 +35,8 @@ class Enforcement:
         self._data_plane = data_plane
         self._announcer = announcer
         self._started: set[str] = set()
-        self._served: tuple[Set[IPv4Address], object] | None = None
-        self._drawn: Set[IPv4Address] | None = None
+        self._served: tuple[Set[IPAddress], object] | None = None
+        self._drawn: Set[IPAddress] | None = None
         self._heard: AnnouncerReport | None = None
 
     def apply(self, desired: Desired) -> Observation:
@@ -87,7 +87,7 @@ class Enforcement:
         self._served = wanted
         return current.attempt("data plane", self._data_plane.observe) or DataPlaneReport()
 
-    def _announce(self, addresses: frozenset[IPv4Address], current: Pass) -> None:
+    def _announce(self, addresses: frozenset[IPAddress], current: Pass) -> None:
         done = current.attempt("announcer", lambda: self._announcer.enforce(addresses))
         if done is not None:
             current.note(done, asked_for=self._drawn != addresses)
@@ -96,7 +96,7 @@ class Enforcement:
 
 def _judge(desired: Desired, data_plane: DataPlaneReport, announcer: AnnouncerReport) -> list[str]:
     """What is wrong although no driver failed."""
-    unready = sorted(desired.addresses - data_plane.ready)
+    unready = sorted(desired.addresses - data_plane.ready, key=address_order)
     problems = [f"The data plane is not ready for {address}: it is not announced." for address in unready]
     problems += [
         f"The session with {session.neighbor} is down ({session.state}): look at the router and the link."

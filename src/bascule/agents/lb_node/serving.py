@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from types import MappingProxyType
 from uuid import UUID
 
 from bascule.agents.lb_node.quorum import weight_of
 from bascule.healthchecks.interface import Target, TargetKey
 from bascule.healthchecks.verdict import Verdict
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration
 from bascule.model.errors import InvalidInput, Taken
 from bascule.model.health_check_rules import PORT_MAX, problem_of
 from bascule.model.health_checks import Health, OnFailure
-from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
 
 _WEIGHT_MAX = 100
 _SEED_MAX = 2**64 - 1
@@ -25,9 +25,9 @@ _SEED_MAX = 2**64 - 1
 class Desired:
     """What a pass should make true. `announced` is drawn to the node only as far as the data plane is ready for it."""
 
-    addresses: frozenset[IPv4Address] = frozenset()
+    addresses: frozenset[IPAddress] = frozenset()
     services: tuple[VirtualService, ...] = ()
-    announced: frozenset[IPv4Address] = frozenset()
+    announced: frozenset[IPAddress] = frozenset()
 
 
 def desire(
@@ -63,6 +63,7 @@ def _service(
     up: bool,
 ) -> VirtualService:
     sorry_server = None if up else service.health_check.sorry_server
+    methods = {backend.address: backend.method for backend in service.backends}
     weights = {
         backend.address: weight
         for backend in service.backends
@@ -76,9 +77,15 @@ def _service(
         strategy=service.strategy,
         hash_source_port=service.hash_source_port,
         hash_seed=configuration.hash_seed,
+        persistence=service.persistence,
         backends=tuple(
-            VirtualBackend(address=address, weight=weight, target_port=service.target_port)
-            for address, weight in sorted(weights.items())
+            VirtualBackend(
+                address=address,
+                weight=weight,
+                target_port=service.target_port,
+                method=methods.get(address, ForwardingMethod.TUNNEL),
+            )
+            for address, weight in sorted(weights.items(), key=lambda item: address_order(item[0]))
         ),
     )
 
@@ -109,7 +116,7 @@ def targets(configurations: Iterable[BalancerConfiguration]) -> tuple[Target, ..
 
 def check(configurations: Iterable[BalancerConfiguration]) -> None:
     """See that all of these can be carried together. Raises InvalidInput, or Taken when two want one address."""
-    holders: dict[IPv4Address, UUID] = {}
+    holders: dict[IPAddress, UUID] = {}
     for configuration in configurations:
         holder = holders.setdefault(configuration.address, configuration.load_balancer_id)
         if holder != configuration.load_balancer_id:

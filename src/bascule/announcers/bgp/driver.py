@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bascule.announcers.bgp.render import BgpOptions, render
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import AnnouncerReport, SessionReport
 from bascule.system.bird import BirdProtocol, BirdSocket
@@ -36,14 +37,17 @@ class BgpAnnouncer:
             raise SystemFailure("BIRD is not installed: install the package bird2 (`make setup` does).")
         self._keep_bird()
 
-    def enforce(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Compare the routes the kernel has with `addresses`, and see that BIRD runs with our configuration."""
         # Routes first: a BIRD that is about to start must find the right ones.
         return (*self._keep_routes(addresses), *self._keep_bird())
 
-    def _keep_routes(self, addresses: Set[IPv4Address]) -> list[str]:
+    def _keep_routes(self, addresses: Set[IPAddress]) -> list[str]:
         present = self._routes.present()
-        unwanted, missing = sorted(present - addresses), sorted(addresses - present)
+        unwanted, missing = (
+            sorted(present - addresses, key=address_order),
+            sorted(addresses - present, key=address_order),
+        )
         if unwanted:
             self._routes.remove(unwanted)
         if missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import InvalidInput
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]+")
@@ -67,7 +68,7 @@ protocol bgp router{{ loop.index }} {
 class Neighbor:
     """A router and its AS number."""
 
-    address: IPv4Address
+    address: IPAddress
     asn: int
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 
 # The label marks the addresses that are ours, across restarts: the interface may be one that others use too.
@@ -25,7 +26,7 @@ class Addresses:
     def __init__(self, interface: str) -> None:
         self._interface = interface
 
-    def present(self) -> frozenset[IPv4Address]:
+    def present(self) -> frozenset[IPAddress]:
         """The addresses on the interface that are ours; none while it is down."""
         with _netlink("list addresses") as netlink:
             link = self._find(netlink)
@@ -46,22 +47,22 @@ class Addresses:
                 sentences.append(f"Set {self._interface} up.")
         return tuple(sentences)
 
-    def add(self, addresses: Set[IPv4Address]) -> tuple[str, ...]:
+    def add(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Add what is missing."""
         return self._change("add", addresses)
 
-    def remove(self, keep: Set[IPv4Address]) -> tuple[str, ...]:
+    def remove(self, keep: Set[IPAddress]) -> tuple[str, ...]:
         """Remove all of ours but these."""
         return self._change("del", keep)
 
-    def _change(self, command: Literal["add", "del"], addresses: Set[IPv4Address]) -> tuple[str, ...]:
+    def _change(self, command: Literal["add", "del"], addresses: Set[IPAddress]) -> tuple[str, ...]:
         with _netlink(f"{command} an address on {self._interface}") as netlink:
             link = self._find(netlink)
             if link is None:
                 raise SystemFailure(f"The interface {self._interface} has just gone: who removes it?")
             index = link["index"]
             ours = _ours(netlink, index)
-            changing = sorted(addresses - ours if command == "add" else ours - addresses)
+            changing = sorted(addresses - ours if command == "add" else ours - addresses, key=address_order)
             for address in changing:
                 _one(netlink, command, index, address)
         words = "Added address {} to {}." if command == "add" else "Removed address {} from {}."
@@ -72,7 +73,7 @@ class Addresses:
         return netlink.get_links(indexes[0])[0] if indexes else None
 
 
-def _ours(netlink: Any, index: int) -> frozenset[IPv4Address]:
+def _ours(netlink: Any, index: int) -> frozenset[IPAddress]:
     return frozenset(
         IPv4Address(message.get("local") or message.get("address"))
         for message in netlink.get_addr(index=index, family=socket.AF_INET)
@@ -80,7 +81,7 @@ def _ours(netlink: Any, index: int) -> frozenset[IPv4Address]:
     )
 
 
-def _one(netlink: Any, command: str, index: int, address: IPv4Address) -> None:
+def _one(netlink: Any, command: str, index: int, address: IPAddress) -> None:
     try:
         netlink.addr(command, index=index, address=str(address), prefixlen=32, label=_LABEL)
     except NetlinkError as error:

@@ -15,10 +15,12 @@ from bascule.dataplanes.ipvs import reading, sysctls, writing
 from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
-from bascule.dataplanes.ipvs.translate import SCHEDULERS, refuse, translate
+from bascule.dataplanes.ipvs.translate import refuse, translate
+from bascule.model.addresses import IPAddress, address_order
+from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
+from bascule.model.virtual_services import ServiceKey, VirtualService
 
 INTERFACE = "bascule-ipvs"
 
@@ -27,15 +29,14 @@ class IpvsDataPlane:
     """The contract's methods may be called from any thread, one at a time, in one network namespace."""
 
     name = "ipvs"
-    strategies = frozenset(SCHEDULERS)
-    methods = frozenset(ForwardingMethod)
+    capabilities = CAPABILITIES[DataPlaneName.IPVS]
 
     def __init__(self, *, interface: str = INTERFACE) -> None:
         """`interface` holds the VIPs; it becomes a dummy link if it is missing."""
         self._interface = Addresses(interface)
         self._started = False
         self._notes: tuple[str, ...] = ()
-        self._addresses: frozenset[IPv4Address] = frozenset()
+        self._addresses: frozenset[IPAddress] = frozenset()
         self._wanted: tuple[VirtualServer, ...] = ()
         self._foreign: frozenset[str] = frozenset()
 
@@ -45,7 +46,7 @@ class IpvsDataPlane:
         self._notes = (*sysctls.enforce(), *self._interface.prepare())
         self._started = True
 
-    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """See the contract. An address of a service counts as held."""
         self._require_start()
         require_carryable(self, services)
@@ -80,7 +81,7 @@ class IpvsDataPlane:
         """Nothing is held open; the kernel forwards on."""
         self._started = False
 
-    def _write(self, ours: Set[IPv4Address], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
+    def _write(self, ours: Set[IPAddress], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
         found, others = reading.read(ours)
         changes = diff((each.server for each in found), wanted)
         if changes:
@@ -118,5 +119,5 @@ def _report(found: Found) -> VirtualServiceReport:
     return VirtualServiceReport(
         key=found.server.key,
         traffic=found.traffic,
-        backends=tuple(sorted(backends, key=lambda each: each.address)),
+        backends=tuple(sorted(backends, key=lambda each: address_order(each.address))),
     )

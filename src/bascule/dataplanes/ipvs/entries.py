@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
+from bascule.model.addresses import IPAddress
 from bascule.model.reports import Traffic
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
 
@@ -20,13 +20,13 @@ EVERY_PORT = 0
 class Destination:
     """Where a virtual server sends connections. Ours are all of IPv4; a foreign hand may write others."""
 
-    address: IPv4Address | IPv6Address
+    address: IPAddress
     port: int
     method: ForwardingMethod
     weight: int
 
     @property
-    def place(self) -> tuple[IPv4Address | IPv6Address, int]:
+    def place(self) -> tuple[IPAddress, int]:
         """What the kernel tells the destinations of one server by."""
         return self.address, self.port
 

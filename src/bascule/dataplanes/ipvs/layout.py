@@ -10,9 +10,10 @@ import struct
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 
 from bascule.dataplanes.ipvs.entries import Destination, Load, VirtualServer
+from bascule.model.addresses import IPAddress
 from bascule.model.reports import Traffic
 from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
@@ -137,5 +138,5 @@ def _port(value: bytes) -> int:
     return int.from_bytes(value, "big")
 
 
-def _address(family: int, value: bytes) -> IPv4Address | IPv6Address:
+def _address(family: int, value: bytes) -> IPAddress:
     return ip_address(value[:4] if family == _IPV4 else value)

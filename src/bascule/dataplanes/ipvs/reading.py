@@ -11,10 +11,10 @@ import os
 import socket
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.ipvs import layout
 from bascule.dataplanes.ipvs.entries import Found
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 
 _NETLINK_GENERIC = 16
@@ -33,7 +33,7 @@ def require() -> None:
         pass
 
 
-def read(ours: Set[IPv4Address]) -> tuple[tuple[Found, ...], tuple[str, ...]]:
+def read(ours: Set[IPAddress]) -> tuple[tuple[Found, ...], tuple[str, ...]]:
     """The virtual servers of these addresses with their destinations, and the names of all others."""
     found: list[Found] = []
     others: list[str] = []

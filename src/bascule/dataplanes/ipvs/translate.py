@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, FALLBACK, PERSISTENT, WITH_PORT, Destination, VirtualServer
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
 
@@ -29,12 +29,12 @@ def translate(service: VirtualService) -> VirtualServer:
     flags = 0
     if scheduler in _HASHES:
         flags = FALLBACK | (WITH_PORT if service.hash_source_port else 0)
-    backends = sorted(service.backends, key=lambda each: each.address)
+    backends = sorted(service.backends, key=lambda each: address_order(each.address))
     destinations = tuple(_destination(service.key, each) for each in backends)
     return VirtualServer(key=service.key, scheduler=scheduler, flags=flags, destinations=destinations)
 
 
-def refuse(addresses: Iterable[IPv4Address]) -> tuple[VirtualServer, ...]:
+def refuse(addresses: Iterable[IPAddress]) -> tuple[VirtualServer, ...]:
     """The entries that refuse what no service of an address wants: the node's own daemons are out of reach on it.
 
     IPVS answers for a server without destinations with an ICMP "port unreachable", and asks an entry for every port
@@ -44,7 +44,7 @@ def refuse(addresses: Iterable[IPv4Address]) -> tuple[VirtualServer, ...]:
         VirtualServer(
             key=ServiceKey(address, protocol, EVERY_PORT), scheduler="rr", flags=PERSISTENT, timeout=_TEMPLATE_TIMEOUT
         )
-        for address in sorted(addresses)
+        for address in sorted(addresses, key=address_order)
         for protocol in Protocol
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
-from ipaddress import IPv4Address
 from mmap import mmap
 
 from bascule.dataplanes.xdp.layout import (
@@ -20,12 +19,13 @@ from bascule.dataplanes.xdp.layout import (
     parse_backend,
     parse_service_key,
 )
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.neighbours import NextHop
 
 TUNNEL_OVERHEAD = 20
 
-Placed = tuple[bytes, IPv4Address]
+Placed = tuple[bytes, IPAddress]
 
 
 class BackendTable:
@@ -35,7 +35,7 @@ class BackendTable:
         self._memory, self._size, self._zero_totals = memory, size, zero_totals
         self._image = bytearray(memory[: size * BACKEND_SIZE])
         self.entries = {index: entry for index in range(1, size) if (entry := self._parse(index))}
-        self._indexes: dict[bytes, dict[IPv4Address, int]] = {}
+        self._indexes: dict[bytes, dict[IPAddress, int]] = {}
         for index, entry in self.entries.items():
             if entry.address:
                 self._indexes.setdefault(entry.service, {})[entry.address] = index
@@ -43,11 +43,11 @@ class BackendTable:
         self._reapable: set[int] = set()
         self._free = deque(index for index in range(1, size) if index not in self.entries)
 
-    def indexes(self, service: bytes) -> dict[IPv4Address, int]:
+    def indexes(self, service: bytes) -> dict[IPAddress, int]:
         """The indexes of the service's backends, by address."""
         return dict(self._indexes.get(service, {}))
 
-    def addresses(self) -> set[IPv4Address]:
+    def addresses(self) -> set[IPAddress]:
         """The addresses of all backends."""
         return {address for (_, address), _ in self._placed()}
 
@@ -81,7 +81,7 @@ class BackendTable:
             self._free.extend(sorted(self._reapable))
         self._reapable, self._removed = self._removed, set()
 
-    def point(self, hops: Mapping[IPv4Address, NextHop | None], transmit_on: Iterable[int]) -> None:
+    def point(self, hops: Mapping[IPAddress, NextHop | None], transmit_on: Iterable[int]) -> None:
         """Write the next hops into the entries. `transmit_on` are the interfaces where XDP receives."""
         receiving = frozenset(transmit_on)
         for (_, address), index in self._placed():
@@ -89,7 +89,7 @@ class BackendTable:
             if pointed != self.entries[index]:
                 self._write(index, pointed)
 
-    def unresolved(self) -> set[IPv4Address]:
+    def unresolved(self) -> set[IPAddress]:
         """The addresses whose next hop is unknown."""
         return {address for (_, address), index in self._placed() if not self.entries[index].flags & BACKEND_RESOLVED}
 

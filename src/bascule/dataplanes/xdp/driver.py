@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Set
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from mmap import mmap
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from bascule.dataplanes.xdp.observation import observe
 from bascule.dataplanes.xdp.pointing import Pointing
 from bascule.dataplanes.xdp.refusal import Refusal
 from bascule.dataplanes.xdp.tables import IdleTimes, Tables
+from bascule.model.addresses import IPAddress
+from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import EVERYWHERE
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
+from bascule.model.virtual_services import ServiceKey, VirtualService
 from bascule.system.bpf import BpfObject
 
 BACKENDS_PER_SERVICE = 64
@@ -38,8 +39,7 @@ class XdpDataPlane:
     """The contract's methods may be called from any thread, one at a time, in one network namespace."""
 
     name = "xdp"
-    strategies = EVERYWHERE
-    methods = frozenset({ForwardingMethod.TUNNEL})
+    capabilities = CAPABILITIES[DataPlaneName.XDP]
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class XdpDataPlane:
         self._loaded: BpfObject | None = None
         self._tables: Tables | None = None
         self._pointing: Pointing | None = None
-        self._addresses: frozenset[IPv4Address] = frozenset()
+        self._addresses: frozenset[IPAddress] = frozenset()
         self._services: tuple[VirtualService, ...] = ()
 
     def start(self) -> None:
@@ -78,7 +78,7 @@ class XdpDataPlane:
         self._tables = Tables(self._loaded, self._idle)
         self._pointing = Pointing(self._tables.backends, self._lock)
 
-    def enforce(self, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """See the contract. An address of a service counts as held."""
         loaded, tables, pointing = self._started()
         require_carryable(self, services)
@@ -117,7 +117,7 @@ class XdpDataPlane:
         with self._lock:
             return self._started()[1].dirty_slots()
 
-    def unresolved(self) -> frozenset[IPv4Address]:
+    def unresolved(self) -> frozenset[IPAddress]:
         """Backends whose next hop's MAC address is unknown: their packets are dropped until it answers."""
         with self._lock:
             return frozenset(self._started()[1].backends.unresolved())

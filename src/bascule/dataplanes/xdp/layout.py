@@ -8,6 +8,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualService
@@ -138,7 +139,7 @@ class BackendEntry:
     """
 
     service: bytes
-    address: IPv4Address | None
+    address: IPAddress | None
     weight: int = 0
     ifindex: int = 0
     destination_mac: bytes = bytes(6)

@@ -12,10 +12,10 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.xdp.layout import RING_SLOTS
 from bascule.dataplanes.xdp.library import library
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 
 
@@ -23,7 +23,7 @@ from bascule.model.errors import SystemFailure
 class Share:
     """A backend that wants a share of the ring. `label` (below 65,535) is what its slots will hold."""
 
-    address: IPv4Address
+    address: IPAddress
     weight: int
     label: int
 
@@ -38,7 +38,7 @@ class _Preferences:
     labels: tuple[int, ...]
 
 
-def permutation(address: IPv4Address, seed: int, slots: int = RING_SLOTS) -> tuple[int, int]:
+def permutation(address: IPAddress, seed: int, slots: int = RING_SLOTS) -> tuple[int, int]:
     """Offset and skip of a backend's walk over the slots; as `slots` is a prime the walk visits all of them."""
     digest = hashlib.blake2b(address.packed, digest_size=16, key=seed.to_bytes(8, "little")).digest()
     offset, skip = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.xdp import layout
 from bascule.dataplanes.xdp.refusal import addresses_on_loopback
 from bascule.dataplanes.xdp.tables import Tables
+from bascule.model.addresses import IPAddress
 from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpf import BpfMap, BpfObject
 
 
 def observe(
-    loaded: BpfObject, tables: Tables, addresses: Set[IPv4Address], services: tuple[VirtualService, ...]
+    loaded: BpfObject, tables: Tables, addresses: Set[IPAddress], services: tuple[VirtualService, ...]
 ) -> DataPlaneReport:
     """`addresses` are those that may be ready: they are if they are on `lo`, and all their services in the kernel."""
     in_kernel = tables.services.in_kernel()

@@ -11,6 +11,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from bascule.dataplanes.xdp.render import FAMILY, TABLE, remove, render
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.virtual_services import ServiceKey
 from bascule.system.commands import run
@@ -29,7 +30,7 @@ class Refusal:
         self._listing = ""
         self._generation = -1
 
-    def enforce(self, addresses: Set[IPv4Address], served: Set[ServiceKey]) -> tuple[str, ...]:
+    def enforce(self, addresses: Set[IPAddress], served: Set[ServiceKey]) -> tuple[str, ...]:
         """Make exactly these addresses ours, refusing what is not served. Returns a sentence per change."""
         ours, others = addresses_on_loopback()
         # In this order the node's own daemons are never within reach on a VIP.
@@ -49,10 +50,10 @@ class Refusal:
         return (f"Wrote the nftables table {FAMILY} {TABLE}.",) if self._listing != before else ()
 
 
-def addresses_on_loopback() -> tuple[frozenset[IPv4Address], frozenset[IPv4Address]]:
+def addresses_on_loopback() -> tuple[frozenset[IPAddress], frozenset[IPAddress]]:
     """The addresses on `lo` that are ours, and those of others."""
-    ours: set[IPv4Address] = set()
-    others: set[IPv4Address] = set()
+    ours: set[IPAddress] = set()
+    others: set[IPAddress] = set()
     with IPRoute() as netlink:
         for message in netlink.get_addr(index=_LOOPBACK, family=socket.AF_INET):
             mine = message.get("label") == _LABEL
@@ -60,17 +61,17 @@ def addresses_on_loopback() -> tuple[frozenset[IPv4Address], frozenset[IPv4Addre
     return frozenset(ours), frozenset(others)
 
 
-def _change(command: Literal["add", "del"], addresses: Set[IPv4Address]) -> tuple[str, ...]:
+def _change(command: Literal["add", "del"], addresses: Set[IPAddress]) -> tuple[str, ...]:
     if not addresses:
         return ()
     with IPRoute() as netlink:
-        for address in sorted(addresses):
+        for address in sorted(addresses, key=address_order):
             try:
                 netlink.addr(command, index=_LOOPBACK, address=str(address), prefixlen=32, label=_LABEL)
             except NetlinkError as error:
                 raise SystemFailure(f"Cannot {command} address {address} on lo: {error}. Run as root.") from error
     words = "Added address {} to lo." if command == "add" else "Removed address {} from lo."
-    return tuple(words.format(address) for address in sorted(addresses))
+    return tuple(words.format(address) for address in sorted(addresses, key=address_order))
 
 
 def _listing() -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.virtual_services import ServiceKey
 
 FAMILY, TABLE = "inet", "bascule_xdp"
@@ -21,7 +21,7 @@ _RULES = """\
 """
 
 
-def render(addresses: Iterable[IPv4Address], served: Iterable[ServiceKey]) -> str:
+def render(addresses: Iterable[IPAddress], served: Iterable[ServiceKey]) -> str:
     """A script for `nft -f -` that replaces the table in one transaction.
 
     Packets of `served` services reach the kernel only while the XDP program is missing, or as fragments: they are
@@ -33,7 +33,7 @@ def render(addresses: Iterable[IPv4Address], served: Iterable[ServiceKey]) -> st
         f"table {FAMILY} {TABLE}\n"
         f"delete table {FAMILY} {TABLE}\n"
         f"table {FAMILY} {TABLE} {{\n"
-        + _set("addresses", "ipv4_addr", (str(address) for address in sorted(addresses)))
+        + _set("addresses", "ipv4_addr", (str(address) for address in sorted(addresses, key=address_order)))
         + _set("served", "ipv4_addr . inet_proto . inet_service", services)
         + _RULES
         + "}\n"

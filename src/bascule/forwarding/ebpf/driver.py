@@ -17,6 +17,7 @@ from pathlib import Path
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.ebpf import layout, pins
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -49,7 +50,7 @@ class EbpfForwarding:
         self._object_path = object_path
         self._object: bpf.BpfObject | None = None
         self._news: tuple[str, ...] = ()
-        self._missing: Mapping[IPv4Address, str] = {}
+        self._missing: Mapping[IPAddress, str] = {}
 
     def start(self) -> None:
         """Load the programs and take over the pinned maps. An earlier process's programs run until `enforce`."""
@@ -116,7 +117,7 @@ class EbpfForwarding:
         news, self._news = self._news, ()
         return news
 
-    def _tell_missing(self, missing: Mapping[IPv4Address, str]) -> list[str]:
+    def _tell_missing(self, missing: Mapping[IPAddress, str]) -> list[str]:
         told, self._missing = self._missing, missing
         return [sentence for instance, sentence in missing.items() if told.get(instance) != sentence]
 
@@ -156,7 +157,7 @@ class EbpfForwarding:
         written = [f"Wrote {_rule_words(key, value)}." for key, value in changes.write.items()]
         return written + [f"Deleted {_rule_words(key, None)}." for key in sorted(changes.delete)]
 
-    def _write_instances(self, instances: Mapping[IPv4Address, int]) -> list[str]:
+    def _write_instances(self, instances: Mapping[IPAddress, int]) -> list[str]:
         kernel = self._map("instances")
         desired = {instance.packed: tunnel_layout.number(interface) for instance, interface in instances.items()}
         changes = layout.differences(desired, kernel.items())
@@ -164,7 +165,7 @@ class EbpfForwarding:
         written = [f"Registered instance {IPv4Address(key)}." for key in changes.write]
         return written + [f"Removed instance {IPv4Address(key)}." for key in sorted(changes.delete)]
 
-    def _in_place(self) -> frozenset[IPv4Address]:
+    def _in_place(self) -> frozenset[IPAddress]:
         if not all(self._is_uplink_attached(name) for name in self._uplinks):
             return frozenset()
         ruled = {rule.instance for item in self._map("rules").items().items() if (rule := layout.rule(*item))}

@@ -15,13 +15,14 @@ Should somebody flush nftables, new connections are dropped on their way back to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.kernel import NatTable
 from bascule.forwarding.netfilter.uplinks import Uplinks
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -48,7 +49,7 @@ class NetfilterForwarding:
         self._object_path = object_path
         self._table = NatTable(tunnel_mtu - _HEADERS)
         self._uplinks: Uplinks | None = None
-        self._missing: Mapping[IPv4Address, str] = {}
+        self._missing: Mapping[IPAddress, str] = {}
 
     def start(self) -> None:
         """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
@@ -91,6 +92,6 @@ class NetfilterForwarding:
             raise SystemFailure("The forwarding is not started: call start() first.")
         return self._uplinks
 
-    def _tell_missing(self, missing: Mapping[IPv4Address, str]) -> list[str]:
+    def _tell_missing(self, missing: Mapping[IPAddress, str]) -> list[str]:
         told, self._missing = self._missing, missing
         return [sentence for instance, sentence in missing.items() if told.get(instance) != sentence]

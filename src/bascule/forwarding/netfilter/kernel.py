@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from ipaddress import IPv4Address
 
 from bascule.forwarding.netfilter import listing, render
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -48,7 +48,7 @@ class NatTable:
             self._generation = now
         return self._contents
 
-    def enforce(self, rules: Set[ForwardingRule], instances: Set[IPv4Address]) -> tuple[str, ...]:
+    def enforce(self, rules: Set[ForwardingRule], instances: Set[IPAddress]) -> tuple[str, ...]:
         """Bring the table to the rules in one transaction; returns a sentence per repair."""
         actual, wanted = self.read(), listing.desired(rules, instances, self._shape)
         if actual == wanted:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from bascule.forwarding.netfilter.render import mark, zone
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 
@@ -25,7 +26,7 @@ class Contents:
     shape: tuple[str, ...] = ()
 
 
-def desired(rules: Set[ForwardingRule], instances: Set[IPv4Address], shape: tuple[str, ...]) -> Contents:
+def desired(rules: Set[ForwardingRule], instances: Set[IPAddress], shape: tuple[str, ...]) -> Contents:
     """What the table should be."""
     elements = {f"instances {mark(host)}" for host in instances}
     elements |= {f"zones {[mark(host), zone(host)]}" for host in instances}

@@ -13,8 +13,8 @@ reply      clamps the MSS that instances offer; conntrack translates replies by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from ipaddress import IPv4Address
 
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import ForwardingRule
 
 FAMILY, TABLE = "ip", "bascule_forwarding"
@@ -65,12 +65,12 @@ tcp option maxseg size > {segment} counter name mss_clamped tcp option maxseg si
 """
 
 
-def mark(instance: IPv4Address) -> int:
+def mark(instance: IPAddress) -> int:
     """What the tc program writes on an instance's packets: its address, so that no two processes can disagree."""
     return int(instance)
 
 
-def zone(instance: IPv4Address) -> int:
+def zone(instance: IPAddress) -> int:
     """The conntrack zone of what clients send to an instance."""
     return int(instance) & _ZONE
 
@@ -86,12 +86,12 @@ def remove() -> str:
     return f"table {_WHERE}\ndelete table {_WHERE}\n"
 
 
-def fill(rules: Iterable[ForwardingRule], instances: Set[IPv4Address]) -> str:
+def fill(rules: Iterable[ForwardingRule], instances: Set[IPAddress]) -> str:
     """Replace all elements: one transaction, which leaves counters and known connections alone.
 
     `instances` may have tunnels without any rule: what comes for them is dropped.
     """
-    ordered, hosts = sorted(rules), sorted(instances)
+    ordered, hosts = sorted(rules), sorted(instances, key=address_order)
     targets = (
         f"{mark(rule.instance):#010x} . {rule.address} . {rule.protocol} . {rule.port} : "
         f"{rule.instance} . {rule.target_port}"
@@ -102,7 +102,7 @@ def fill(rules: Iterable[ForwardingRule], instances: Set[IPv4Address]) -> str:
         + "".join(f"flush map {_WHERE} {name}\n" for name in MAPS)
         + _add("instances", (f"{mark(host):#010x}" for host in hosts))
         + _add("zones", (f"{mark(host):#010x} : {zone(host)}" for host in hosts))
-        + _add("addresses", (str(address) for address in sorted({rule.address for rule in ordered})))
+        + _add("addresses", (str(address) for address in sorted({rule.address for rule in ordered}, key=address_order)))
         + _add("targets", targets)
     )
 

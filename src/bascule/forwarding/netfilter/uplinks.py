@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.render import mark
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system import bpf
 
@@ -47,14 +47,14 @@ class Uplinks:
         """The interfaces' indexes now. Raises SystemFailure when one is missing."""
         return frozenset(interfaces.index_of(name) for name in self._names)
 
-    def forget_all_but(self, instances: Set[IPv4Address]) -> None:
+    def forget_all_but(self, instances: Set[IPAddress]) -> None:
         """Leave the tunnels of all other instances alone from now on."""
         kernel = self._object.map("instances")
         wanted = {instance.packed for instance in instances}
         for key in [key for key in kernel.keys() if key not in wanted]:  # noqa: SIM118  not a dict
             kernel.delete(key)
 
-    def learn(self, instances: Set[IPv4Address]) -> None:
+    def learn(self, instances: Set[IPAddress]) -> None:
         """Take packets out of these instances' tunnels."""
         kernel = self._object.map("instances")
         known = kernel.items()

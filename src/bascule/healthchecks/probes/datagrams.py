@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
+
+from bascule.model.addresses import IPAddress
 
 ANSWERS_KEPT = 16  # a flood of answers fills no memory
 
@@ -35,7 +36,7 @@ class Conversation(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def sent(address: IPv4Address, port: int, payload: bytes) -> AsyncIterator[Conversation]:
+async def sent(address: IPAddress, port: int, payload: bytes) -> AsyncIterator[Conversation]:
     """Send the payload, and listen while the context lasts. Raises OSError when there is no route."""
     loop = asyncio.get_running_loop()
     transport, conversation = await loop.create_datagram_endpoint(Conversation, remote_addr=(str(address), port))

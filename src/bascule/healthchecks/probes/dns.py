@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import dns.exception
 import dns.flags
 import dns.message
@@ -12,6 +10,7 @@ import dns.rcode
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes.datagrams import Conversation, sent
 from bascule.healthchecks.probes.words import reason_of
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 # keepalived's DNS_CHECK asks these when it is told nothing.
@@ -21,7 +20,7 @@ NAME, TYPE = ".", "SOA"
 class DnsProbe:
     """Asks one question, recursion desired."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Healthy when the answer's status is NOERROR, and if the check wants it at least one record is in it."""
         question = dns.message.make_query(health_check.dns_name or NAME, health_check.dns_type or TYPE)
         try:

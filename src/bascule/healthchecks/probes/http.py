@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import httpx
 
 from bascule.healthchecks.interface import ProbeResult
+from bascule.model.addresses import IPAddress
 from bascule.model.health_check_rules import body_pattern, status_ranges
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 
@@ -40,7 +40,7 @@ class HttpProbe:
         self._lenient = _lenient()
         self._strict = ssl.create_default_context(cafile=authorities)
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Ask for the check's `uri`; the body is read only if it matters, and then at most BODY_MAX bytes of it."""
         name = health_check.tls_sni or health_check.host
         secure = health_check.mode is HealthCheckMode.HTTPS

@@ -6,10 +6,10 @@ import asyncio
 import secrets
 import socket
 import struct
-from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes.words import reason_of
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
@@ -20,7 +20,7 @@ _READ = 2048  # bytes
 class PingProbe:
     """Sends one request. Needs `net.ipv4.ping_group_range` or CAP_NET_RAW."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:  # noqa: ARG002  the interface's
         """Healthy when our own request comes back."""
         # The kernel chooses the identifier of a ping socket, so that the answer is known by what no other ping has.
         nonce = secrets.token_bytes(16)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.scripts import ScriptFolder
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import BasculeError
 from bascule.model.health_checks import HealthCheck
 
@@ -18,7 +17,7 @@ class ScriptProbe:
     def __init__(self, scripts: ScriptFolder) -> None:
         self._scripts = scripts
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Healthy when it ends with status 0.
 
         With `script_weight`, as with keepalived's `misc_dynamic`, 2 to 255 are healthy too, and the instance's weight

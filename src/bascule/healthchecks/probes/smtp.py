@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes.words import reason_of
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 LINE_MAX = 2048  # bytes; RFC 5321 promises 512
@@ -23,7 +23,7 @@ _REPLY = re.compile(rb"([2-5][0-9]{2})([ -]?)(.*)", re.DOTALL)
 class SmtpProbe:
     """Reads the banner (220), says HELO (250), and leaves with QUIT."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Healthy when the server takes our HELO."""
         try:
             reader, writer = await asyncio.open_connection(str(address), health_check.port, limit=LINE_MAX)

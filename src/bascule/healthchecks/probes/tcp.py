@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes.words import reason_of
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 
 class TcpProbe:
     """Opens a connection and closes it without a word."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Healthy when the handshake ends."""
         try:
             _, writer = await asyncio.open_connection(str(address), health_check.port)

@@ -7,11 +7,11 @@ since UDP owes none; it is listened for the time an ICMP error may take.
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
 
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes.datagrams import Conversation, sent
 from bascule.healthchecks.probes.words import reason_of
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
 
 PAYLOAD = b"bascule-health-check"
@@ -21,7 +21,7 @@ LISTEN_MOST = 1.0  # seconds; and never more than half of the check's timeout
 class UdpProbe:
     """Sends one datagram."""
 
-    async def check(self, address: IPv4Address, health_check: HealthCheck) -> ProbeResult:
+    async def check(self, address: IPAddress, health_check: HealthCheck) -> ProbeResult:
         """Healthy when the required answer comes, or when no ICMP error does."""
         payload = bytes.fromhex(health_check.udp_payload) if health_check.udp_payload else PAYLOAD
         try:

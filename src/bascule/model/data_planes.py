@@ -1,0 +1,60 @@
+"""The data planes an LB node can have, and what each can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from bascule.model.strategies import EVERYWHERE, Strategy
+from bascule.model.virtual_services import ForwardingMethod
+
+
+class DataPlaneName(StrEnum):
+    """What forwards packets on an LB node."""
+
+    XDP = "xdp"
+    IPVS = "ipvs"
+    KEEPALIVED = "keepalived"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a data plane offers.
+
+    `families` are 4 and 6; `rise` is whether it can want several good checks before an instance serves again.
+    """
+
+    strategies: frozenset[Strategy]
+    methods: frozenset[ForwardingMethod]
+    persistence: bool
+    families: frozenset[int]
+    rise: bool
+
+
+CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
+    {
+        DataPlaneName.XDP: Capabilities(
+            strategies=EVERYWHERE,
+            methods=frozenset({ForwardingMethod.TUNNEL}),
+            persistence=False,
+            families=frozenset({4}),
+            rise=True,
+        ),
+        DataPlaneName.IPVS: Capabilities(
+            strategies=frozenset(Strategy),
+            methods=frozenset(ForwardingMethod),
+            persistence=True,
+            families=frozenset({4}),
+            rise=True,
+        ),
+        DataPlaneName.KEEPALIVED: Capabilities(
+            strategies=frozenset(Strategy),
+            methods=frozenset({ForwardingMethod.TUNNEL, ForwardingMethod.TRANSLATION}),
+            persistence=True,
+            families=frozenset({4}),
+            rise=False,
+        ),
+    }
+)
