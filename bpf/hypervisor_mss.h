@@ -4,6 +4,7 @@
 
 #include "hypervisor_maps.h"
 #include "hypervisor_packet.h"
+#include "hypervisor_rewrite.h"
 #include "hypervisor_tunnel.h"
 
 #define TCP_HEADER_LENGTH 20
@@ -16,9 +17,10 @@
 
 static __always_inline bool clamp_option(struct __sk_buff *skb, const struct packet *packet, __u32 offset)
 {
-	__be16 from, to = bpf_htons(settings.largest_segment);
+	__u16 largest = packet->version == 6 ? settings.largest_segment6 : settings.largest_segment;
+	__be16 from, to = bpf_htons(largest);
 
-	if (bpf_skb_load_bytes(skb, offset, &from, sizeof(from)) < 0 || bpf_ntohs(from) <= settings.largest_segment)
+	if (bpf_skb_load_bytes(skb, offset, &from, sizeof(from)) < 0 || bpf_ntohs(from) <= largest)
 		return true;
 	if (bpf_skb_store_bytes(skb, offset, &to, sizeof(to), 0) < 0)
 		return false;

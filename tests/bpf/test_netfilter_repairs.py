@@ -55,7 +55,7 @@ def test_everything_flushed_comes_back(network: Network) -> None:
             repairs = network.enforce(driver, WEB, OTHER)
 
             assert repairs[0] == "Wrote the nftables table ip bascule_forwarding."
-            assert len(repairs) == 3
+            assert [repair for repair in repairs if "rule" in repair] == list(repairs[1:3])
             assert network.inside("hypervisor", driver.observe).instances == {FIRST, SECOND}
             client.sendall(b"still here?")
             assert server.recv(100) == b"still here?"

@@ -27,7 +27,7 @@ _VERSION_FLAGS = {"bird": "--version", "keepalived": "--version", "nft": "--vers
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _LOOPBACK, _CLSACT_PARENT = 1, 0xFFFFFFF1
 _RULESETS = {
-    "ip": nat_table(largest_segment=1440),
+    "ip": nat_table(4, largest_segment=1440),
     "inet": "table inet probe {\n chain input { type filter hook input priority filter; }\n}\n",
 }
 

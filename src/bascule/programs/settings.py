@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bascule.model.addresses import IPNetwork
 from bascule.model.errors import InvalidInput
 
 
@@ -21,7 +22,7 @@ def _words(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Networks = Annotated[tuple[IPv4Network, ...], NoDecode, BeforeValidator(_words)]
+Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -128,9 +129,10 @@ class HypervisorAgentSettings(AgentSettings):
     uplinks: Words = ("eth0",)
     """Interfaces on which tunnels arrive."""
     tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)
-    """Prefixes from which tunnels are accepted: the LB nodes' outer sources."""
+    """Prefixes, of IPv4 and IPv6, from which tunnels are accepted: the LB nodes' outer sources."""
     tunnel_mtu: int = 1480
-    """The longest packet, in bytes, that still fits the path from the LB nodes once 20 bytes of tunnel are added."""
+    """The longest packet, in bytes, that still fits the path from the LB nodes once 20 bytes of tunnel are added; of
+    IPv6, whose tunnels have 40, it is 20 bytes fewer."""
 
 
 S = TypeVar("S", bound=Settings)
