@@ -1,8 +1,8 @@
 """What the hypervisor's tc programs cost a packet: `python -m benchmarks.bench_hypervisor [file.json]`, as root.
 
 Figures are nanoseconds per packet, the best of several runs on one CPU; the harness and a program that does nothing are
-subtracted. Putting an outer header back is the harness's work, but cannot be told from the rest: it is given beside. They
-are comparable within one run only: compare ratios.
+subtracted. Putting an outer header back is the harness's work, but cannot be told from the rest: it is given beside.
+Figures are comparable within one run only: compare ratios.
 """
 
 from __future__ import annotations

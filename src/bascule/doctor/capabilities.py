@@ -12,7 +12,11 @@ from bascule.model.errors import InvalidInput
 OLDEST_BIRD = (2, 0)
 # quorum_up, sloppy_tcp, mh-port and IPIP health checks as we write them
 OLDEST_KEEPALIVED = (2, 2)
-_NFT_MODULES = {"ip": "modprobe -a nft_chain_nat nft_ct", "inet": "modprobe -a nf_tables nft_reject_inet"}
+_NFT_MODULES = {
+    "ip": "modprobe -a nft_chain_nat nft_ct",
+    "ip6": "modprobe -a nft_chain_nat nft_ct",
+    "inet": "modprobe -a nf_tables nft_reject_inet",
+}
 _PACKAGES = {"bird": "bird2", "nft": "nftables", "keepalived": "keepalived"}
 
 
@@ -53,6 +57,8 @@ def check_capabilities(facts: Facts, choice: Choice) -> Iterator[Finding]:
         yield _verdict("forwarding ebpf", list(_tc(system)), chosen=choice.forwarding == "ebpf")
         lacks = [*_tc(system), *_nftables(system, "ip")]
         yield _verdict("forwarding netfilter", lacks, chosen=choice.forwarding == "netfilter")
+    if choice.forwards_ipv6 and choice.forwarding == "netfilter":
+        yield _verdict("forwarding netfilter of IPv6", list(_nftables(system, "ip6")), chosen=True)
     if system.jit is False:
         yield warning(
             "bpf jit",

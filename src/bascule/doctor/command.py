@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import typer
@@ -19,7 +19,7 @@ from bascule.doctor.diagnosis import diagnose, problems
 from bascule.doctor.facts import Choice, Role
 from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather import gather
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.errors import InvalidInput
 
 _WIDTH_WITHOUT_TERMINAL = 160  # columns
@@ -52,6 +52,9 @@ def doctor(
     tunnel_mtu: Annotated[
         int, typer.Option(envvar="BASCULE_TUNNEL_MTU", help="The longest packet in the tunnel, in bytes.")
     ] = 1480,
+    tunnel_sources: Annotated[
+        str, typer.Option(envvar="BASCULE_TUNNEL_SOURCES", help="Hypervisor: prefixes from which tunnels are accepted.")
+    ] = "10.99.0.0/16",
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
     ] = Output.TABLE,
@@ -68,6 +71,7 @@ def doctor(
         interfaces=_words(interface),
         uplinks=_words(uplink),
         tunnel_mtu=tunnel_mtu,
+        tunnel_sources=tuple(map(_prefix, _words([tunnel_sources]))),
     )
     require_known(choice)
     findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
@@ -85,9 +89,18 @@ def _words(values: Iterable[str] | None) -> tuple[str, ...]:
 
 def _address(text: str) -> IPAddress:
     try:
-        return IPv4Address(text)
+        return ip_address(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no IPv4 address: write --towards 192.0.2.20.", field="towards") from None
+        raise InvalidInput(
+            f"{text!r} is no address: write --towards 192.0.2.20 or --towards 2001:db8::20.", field="towards"
+        ) from None
+
+
+def _prefix(text: str) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no prefix ({error}).", field="tunnel-sources") from None
 
 
 def _print(findings: Iterable[Finding]) -> None:

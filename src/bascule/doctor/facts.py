@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, IPNetwork
 
 
 class Role(StrEnum):
@@ -36,6 +36,12 @@ class Choice:
     interfaces: tuple[str, ...] = ()
     uplinks: tuple[str, ...] = ()
     tunnel_mtu: int = 1480
+    tunnel_sources: tuple[IPNetwork, ...] = ()
+
+    @property
+    def forwards_ipv6(self) -> bool:
+        """Whether a hypervisor is to take packets out of IPv6 tunnels."""
+        return Role.HYPERVISOR in self.roles and any(source.version == 6 for source in self.tunnel_sources)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -58,7 +64,7 @@ class Assignment:
 class SystemFacts:
     """The same in every network namespace of the machine. A version is None when the program is not installed.
 
-    `nft_families` are the families in which the kernel's nftables took rules like ours, NAT for `ip` among them.
+    `nft_families` are the families in which the kernel's nftables took rules like ours, with NAT for `ip` and `ip6`.
     """
 
     kernel: str = ""
@@ -68,7 +74,7 @@ class SystemFacts:
     tc_programs: bool = True
     jit: bool | None = None
     clsact: bool = True
-    nft_families: frozenset[str] = frozenset({"ip", "inet"})
+    nft_families: frozenset[str] = frozenset({"ip", "ip6", "inet"})
     modules: Mapping[str, Presence] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     assignments: tuple[Assignment, ...] = ()

@@ -28,6 +28,7 @@ _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _LOOPBACK, _CLSACT_PARENT = 1, 0xFFFFFFF1
 _RULESETS = {
     "ip": nat_table(4, largest_segment=1440),
+    "ip6": nat_table(6, largest_segment=1400),
     "inet": "table inet probe {\n chain input { type filter hook input priority filter; }\n}\n",
 }
 

@@ -28,10 +28,10 @@ def gather_network(choice: Choice, towards: Iterable[IPAddress] = ()) -> Network
     conf = {f"net.ipv4.conf.{name}.{key}": value for name in _SHARED for key, value in _switches(name).items()}
     return NetworkFacts(
         interfaces=_interfaces(),
-        sysctls={"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), **conf, **_conntrack()},
+        sysctls={**_forwarding(), **conf, **_conntrack()},
         ruleset=_ruleset(),
         legacy_tables=_legacy_tables(),
-        paths=tuple(probe(address, sizes(choice)) for address in towards),
+        paths=tuple(probe(address, sizes(choice, address.version)) for address in towards),
     )
 
 
@@ -59,6 +59,11 @@ def _kind(link: Any) -> str:
     return (information and information.get_attr("IFLA_INFO_KIND")) or ""
 
 
+def _forwarding() -> dict[str, int]:
+    everywhere = _SETTINGS.parent / "ipv6/conf/all/forwarding"
+    return {"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), "net.ipv6.conf.all.forwarding": _read(everywhere)}
+
+
 def _conntrack() -> dict[str, int]:
     """How many connections conntrack knows, and how many it may; 0 while it is not in use."""
     names = ("nf_conntrack_count", "nf_conntrack_max")
@@ -73,7 +78,7 @@ def _read(path: Path) -> int:
     try:
         return int(path.read_text())
     except OSError:
-        return 0  # no IPv4 on this interface, or it went away just now
+        return 0  # none of that family on this interface, or it went away just now
 
 
 def _ruleset() -> tuple[Mapping[str, Any], ...]:
