@@ -123,7 +123,7 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 		write_fragment(packet, flow.vip);
 	if (!rewrite(skb, packet, SOURCE, flow.vip, flow.port))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
-	if (tcp_flags(skb, packet) & TCP_FLAG_SYN && !clamp_mss(skb, packet))
+	if (tcp_flags(skb, packet) & TCP_FLAG_SYN && !clamp_mss(skb, packet->l4, largest_segment(packet)))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	return fate(REPLIED, TC_ACT_UNSPEC);
 }
