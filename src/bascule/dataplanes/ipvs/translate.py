@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, FALLBACK, PERSISTENT, WITH_PORT, Destination, VirtualServer
 from bascule.model.addresses import IPAddress, address_order
+from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
 
@@ -18,6 +19,9 @@ SCHEDULERS = {strategy: str(strategy) for strategy in Strategy} | {
 _HASHES = {"mh", "sh"}
 # Seconds that a template of a persistent server lives: it has no destination, hence no templates, but 0 is refused.
 _TEMPLATE_TIMEOUT = 60
+# A month, as ipvsadm has it.
+_TIMEOUT_MAX = 31 * 86400
+_FTP = 21
 
 
 def translate(service: VirtualService) -> VirtualServer:
@@ -25,13 +29,46 @@ def translate(service: VirtualService) -> VirtualServer:
 
     Both hashes get their fallback: without it, a client whose own destination has weight 0 is refused.
     """
-    scheduler = SCHEDULERS[service.strategy]
-    flags = 0
+    scheduler, kept = SCHEDULERS[service.strategy], service.persistence
+    flags = PERSISTENT if kept else 0
     if scheduler in _HASHES:
-        flags = FALLBACK | (WITH_PORT if service.hash_source_port else 0)
+        flags |= FALLBACK | (WITH_PORT if service.hash_source_port else 0)
     backends = sorted(service.backends, key=lambda each: address_order(each.address))
-    destinations = tuple(_destination(service.key, each) for each in backends)
-    return VirtualServer(key=service.key, scheduler=scheduler, flags=flags, destinations=destinations)
+    return VirtualServer(
+        key=service.key,
+        scheduler=scheduler,
+        flags=flags,
+        timeout=kept.timeout if kept else 0,
+        prefix_length=kept.prefix_length if kept else None,
+        destinations=tuple(_destination(service.key, each) for each in backends),
+    )
+
+
+def require_possible(services: Iterable[VirtualService]) -> None:
+    """Raises SystemFailure for what the kernel would refuse halfway (ip_vs_ctl.c, ip_vs_genl_set_cmd)."""
+    for service in services:
+        vip, kept = service.key.address, service.persistence
+        for backend in service.backends:
+            if backend.address.version != vip.version and backend.method is not ForwardingMethod.TUNNEL:
+                raise SystemFailure(
+                    f"{service.key} is of IPv{vip.version}, its backend {backend.address} is not: IPVS joins the two"
+                    f" by tunnel only, not by {backend.method}. Choose tunnel, or a backend of the same family."
+                )
+        if kept and kept.prefix_length is not None and not 1 <= kept.prefix_length <= vip.max_prefixlen:
+            raise SystemFailure(
+                f"{service.key} cannot keep clients by networks of {kept.prefix_length} bits: 1 to {vip.max_prefixlen}."
+            )
+        if kept and not 1 <= kept.timeout <= _TIMEOUT_MAX:
+            raise SystemFailure(f"{service.key} keeps clients for {kept.timeout} seconds: 1 to {_TIMEOUT_MAX}.")
+
+
+def is_ftp(key: ServiceKey) -> bool:
+    """Whether IPVS would take every TCP connection to a port above 1023 of the address for this service's.
+
+    It takes them for FTP's data (ip_vs_ctl.c, ip_vs_service_find), finds that they are not for port 21, and passes them
+    to the node's own daemons: the entry that refuses them is never asked.
+    """
+    return key.protocol is Protocol.TCP and key.port == _FTP
 
 
 def refuse(addresses: Iterable[IPAddress]) -> tuple[VirtualServer, ...]:
