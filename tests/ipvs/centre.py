@@ -126,14 +126,14 @@ class Centre(Hosts):
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def connect(self, port: int = 80, source_port: int = 0, family: int = 4) -> socket.socket:
+    def connect(self, port: int = 80, family: int = 4, source: str | None = None) -> socket.socket:
         """A client's connection to the VIP."""
-        source = (CLIENTS[family], source_port)
-        return self.inside("client", lambda: socket.create_connection((str(VIPS[family]), port), 5, source))
+        vip, own = (str(VIPS[family]), port), (source or CLIENTS[family], 0)
+        return self.inside("client", lambda: socket.create_connection(vip, 5, own))
 
-    def ask(self, port: int = 80, source_port: int = 0, family: int = 4) -> list[str]:
+    def ask(self, port: int = 80, family: int = 4) -> list[str]:
         """Who answers a new connection, and the client's address as it is seen there."""
-        with self.connect(port, source_port, family) as connection:
+        with self.connect(port, family) as connection:
             return ask_again(connection)
 
     def ask_by_datagram(self, port: int, family: int = 4) -> list[str]:
