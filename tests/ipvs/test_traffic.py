@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections import Counter
 from contextlib import ExitStack
@@ -35,6 +36,18 @@ def test_replies_never_pass_the_node(centre: Centre, family: int) -> None:
     by_node, by_client = centre.sent("lb", "eth0") - before[0], centre.sent("client", "eth0") - before[1]
     assert 0 < by_client < BIG / 4
     assert by_client < by_node < BIG / 4
+
+
+@pytest.mark.parametrize(("outside", "inside"), [(4, 4), (6, 6), (4, 6), (6, 4)])
+def test_long_packets_fit_the_tunnel(centre: Centre, outside: int, inside: int) -> None:
+    """A client whose packets fill the link is told how long they may be, and what it sends arrives."""
+    centre.node.enforce(service(backend("one", family=inside), family=outside))
+    centre.do("client", "ethtool -K eth0 tso off gso off")
+    with centre.connect(family=outside) as connection:
+        connection.sendall(b"x" * 100_000)
+        assert ask_again(connection)[0] == "one"
+    told = centre.do("client", f"ip route get {VIPS[outside]}")
+    assert re.search(r"mtu 14[68]0", told)
 
 
 def test_round_robin_keeps_the_weights(centre: Centre) -> None:
