@@ -47,3 +47,16 @@ def test_a_backend_changes_its_method_in_place(centre: Centre) -> None:
     (sentence,) = centre.node.enforce(service(backend("near", method=ForwardingMethod.LOCAL), port=81))
     assert "local" in sentence
     assert centre.ask(81)[0] == "lb"
+
+
+@pytest.mark.parametrize("method", sorted(set(ForwardingMethod) - {ForwardingMethod.TUNNEL}))
+def test_what_cannot_be_carried_stops_nobody_else(centre: Centre, method: ForwardingMethod) -> None:
+    """Families that meet by other means than tunnels are left out with a sentence: that port refuses, others serve."""
+    mixed = service(backend("near", method=method), port=81, family=6)
+    web = service(backend("one", family=6), port=82, family=6)
+    said = centre.node.enforce(mixed, web)
+    assert any(str(mixed.key) in each and "tunnel only" in each for each in said)
+    assert centre.node.enforce(mixed, web) == ()
+    assert centre.ask(82, family=6)[0] == "one"
+    with pytest.raises(ConnectionRefusedError):
+        centre.connect(81, family=6)

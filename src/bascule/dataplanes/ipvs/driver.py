@@ -17,7 +17,7 @@ from bascule.dataplanes.ipvs import reading, sysctls, writing
 from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
-from bascule.dataplanes.ipvs.translate import is_ftp, refuse, require_possible, translate
+from bascule.dataplanes.ipvs.translate import misfit, refuse, translate
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
@@ -43,7 +43,7 @@ class IpvsDataPlane:
         self._addresses: frozenset[IPAddress] = frozenset()
         self._wanted: tuple[VirtualServer, ...] = ()
         self._foreign: frozenset[str] = frozenset()
-        self._left_out: frozenset[ServiceKey] = frozenset()
+        self._left_out: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """See that the kernel has IPVS; what is in its table forwards on."""
@@ -52,13 +52,15 @@ class IpvsDataPlane:
         self._started = True
 
     def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
-        """See the contract. An address of a service counts as held."""
+        """See the contract. An address of a service counts as held.
+
+        A service that IPVS cannot carry (`translate.misfit`) is left out, and a sentence says why.
+        """
         self._require_start()
         require_carryable(self, services)
-        require_possible(services)
         notes, self._notes = self._notes, ()
         held = frozenset(addresses) | {service.key.address for service in services}
-        wanted = (*(translate(each) for each in services if not is_ftp(each.key)), *refuse(held))
+        wanted = (*(translate(each) for each in services if not misfit(each)), *refuse(held))
         notes += (*self._prepare(held, services), *self._leave_out(services))
         leaving = self._interface.present() - held
         ours = held | leaving | self._addresses
@@ -100,14 +102,11 @@ class IpvsDataPlane:
         return notes + (sysctls.take_ipv6(self._name) if any(each.version == 6 for each in held) else ())
 
     def _leave_out(self, services: Iterable[VirtualService]) -> tuple[str, ...]:
-        """Say once of a service that it has no entry; its port refuses, as one without a service does."""
-        found = frozenset(service.key for service in services if is_ftp(service.key))
+        """Say once of a service that it has no entry. Its port refuses; failing the pass would stop all the others."""
+        reasons = {service.key: reason for service in services if (reason := misfit(service))}
+        found = frozenset(f"Left out {key}, which refuses: {reason}." for key, reason in reasons.items())
         new, self._left_out = sorted(found - self._left_out), found
-        return tuple(
-            f"Left out {key}, which refuses: IPVS would take it for FTP, and let clients reach what listens on this"
-            " node above port 1023. Use another port, or an LB node with another data plane."
-            for key in new
-        )
+        return tuple(new)
 
     def _write(self, ours: Set[IPAddress], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
         found, others = reading.read(ours)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, FALLBACK, PERSISTENT, WITH_PORT, Destination, VirtualServer
 from bascule.model.addresses import IPAddress, address_order
-from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
 
@@ -44,31 +43,28 @@ def translate(service: VirtualService) -> VirtualServer:
     )
 
 
-def require_possible(services: Iterable[VirtualService]) -> None:
-    """Raises SystemFailure for what the kernel would refuse halfway (ip_vs_ctl.c, ip_vs_genl_set_cmd)."""
-    for service in services:
-        vip, kept = service.key.address, service.persistence
-        for backend in service.backends:
-            if backend.address.version != vip.version and backend.method is not ForwardingMethod.TUNNEL:
-                raise SystemFailure(
-                    f"{service.key} is of IPv{vip.version}, its backend {backend.address} is not: IPVS joins the two"
-                    f" by tunnel only, not by {backend.method}. Choose tunnel, or a backend of the same family."
-                )
-        if kept and kept.prefix_length is not None and not 1 <= kept.prefix_length <= vip.max_prefixlen:
-            raise SystemFailure(
-                f"{service.key} cannot keep clients by networks of {kept.prefix_length} bits: 1 to {vip.max_prefixlen}."
+def misfit(service: VirtualService) -> str | None:
+    """Why IPVS cannot carry a service, and what to do about it; None when it can."""
+    vip, kept = service.key.address, service.persistence
+    if service.key.protocol is Protocol.TCP and service.key.port == _FTP:
+        # ip_vs_ctl.c, ip_vs_service_find: connections to ports above 1023 are then taken for this service's data, found
+        # not to be, and passed to the node's own daemons. The entry that refuses them is never asked.
+        return (
+            "IPVS would take it for FTP, and let clients reach what listens on this node above port 1023. Use another"
+            " port, or an LB node with another data plane"
+        )
+    for backend in service.backends:
+        # ip_vs_ctl.c, ip_vs_genl_set_cmd
+        if backend.address.version != vip.version and backend.method is not ForwardingMethod.TUNNEL:
+            return (
+                f"its backend {backend.address} is not of IPv{vip.version}, and IPVS joins two families by tunnel only,"
+                f" not by {backend.method}. Choose tunnel, or a backend of the same family"
             )
-        if kept and not 1 <= kept.timeout <= _TIMEOUT_MAX:
-            raise SystemFailure(f"{service.key} keeps clients for {kept.timeout} seconds: 1 to {_TIMEOUT_MAX}.")
-
-
-def is_ftp(key: ServiceKey) -> bool:
-    """Whether IPVS would take every TCP connection to a port above 1023 of the address for this service's.
-
-    It takes them for FTP's data (ip_vs_ctl.c, ip_vs_service_find), finds that they are not for port 21, and passes them
-    to the node's own daemons: the entry that refuses them is never asked.
-    """
-    return key.protocol is Protocol.TCP and key.port == _FTP
+    if kept and kept.prefix_length is not None and not 1 <= kept.prefix_length <= vip.max_prefixlen:
+        return f"it keeps clients by networks of {kept.prefix_length} bits. Choose 1 to {vip.max_prefixlen}"
+    if kept and not 1 <= kept.timeout <= _TIMEOUT_MAX:
+        return f"it keeps clients for {kept.timeout} seconds. Choose 1 to {_TIMEOUT_MAX}"
+    return None
 
 
 def refuse(addresses: Iterable[IPAddress]) -> tuple[VirtualServer, ...]:
