@@ -7,12 +7,14 @@ import os
 import socket
 import ssl
 import uuid
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from bascule.healthchecks.interface import ProbeResult
+from bascule.healthchecks.probes.http import HttpProbe
 from bascule.healthchecks.probes.ping import PingProbe
 from bascule.healthchecks.probes.script import ScriptProbe
 from bascule.healthchecks.scripts import ScriptFolder
@@ -71,6 +73,20 @@ async def test_https_answers_with_a_name_or_without(tmp_path: Path, name: str | 
         result = await probe_at(LOOPBACK, HealthCheckMode.HTTPS, port, uri="/", tls_sni=name)
         assert result == ProbeResult(True, "HTTP 200")
     assert names == [name]
+
+
+@pytest.mark.parametrize(("named", "ok"), [("::1", True), ("::2", False)])
+async def test_a_verified_certificate_names_the_address(tmp_path: Path, named: str, ok: bool) -> None:
+    """Without a name, the certificate must be for the instance's address."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    files = ["-keyout", str(key), "-out", str(certificate), "-addext", f"subjectAltName=IP:{named}"]
+    run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "1", *files])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    check = HealthCheck(mode=HealthCheckMode.HTTPS, port=1, uri="/", tls_verify=True)
+    async with tcp_server(answering(200), LOOPBACK, context) as port:
+        result = await HttpProbe(certificate).check(LOOPBACK, replace(check, port=port))
+    assert result.ok is ok, result.message
 
 
 async def test_smtp_is_greeted() -> None:

@@ -5,7 +5,8 @@ label, and every virtual server of such an address is ours. Virtual servers of o
 are left alone, and named once.
 
 The outer source of a tunnel is not said here. For IPv4, IPVS takes what the route to the backend names (`src`): the
-operator sets that route. For IPv6 it takes what RFC 6724 chooses from the addresses of the link that leads there.
+operator sets that route. For IPv6 it takes what RFC 6724 chooses from the addresses of the link that leads there, and
+the route's `src` is not asked: hypervisors must accept tunnels from that link's prefix.
 """
 
 from __future__ import annotations
