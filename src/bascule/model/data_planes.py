@@ -46,7 +46,7 @@ CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
             strategies=frozenset(Strategy),
             methods=frozenset(ForwardingMethod),
             persistence=True,
-            families=frozenset({4}),
+            families=frozenset({4, 6}),
             rise=True,
         ),
         DataPlaneName.KEEPALIVED: Capabilities(

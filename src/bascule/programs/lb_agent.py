@@ -36,8 +36,10 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
 
 def _ipvs(settings: LBAgentSettings) -> DataPlane:
     from bascule.dataplanes.ipvs.driver import IpvsDataPlane  # noqa: PLC0415  only when chosen
+    from bascule.dataplanes.ipvs.writing import Timeouts  # noqa: PLC0415
 
-    return IpvsDataPlane(interface=settings.vip_interface)
+    timeouts = Timeouts(tcp=settings.tcp_timeout, tcp_fin=settings.tcp_fin_timeout, udp=settings.udp_timeout)
+    return IpvsDataPlane(interface=settings.vip_interface, timeouts=timeouts)
 
 
 def _fake_data_plane(_settings: LBAgentSettings) -> DataPlane:

@@ -99,6 +99,12 @@ class LBAgentSettings(AgentSettings):
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")
     """Interface that holds the addresses (ipvs); becomes a dummy link if it is missing."""
+    tcp_timeout: int = Field(default=900, ge=1, le=86400)
+    """Seconds of silence after which an open TCP connection is forgotten (ipvs)."""
+    tcp_fin_timeout: int = Field(default=120, ge=1, le=86400)
+    """The same for a TCP connection that one side has closed (ipvs)."""
+    udp_timeout: int = Field(default=300, ge=1, le=86400)
+    """The same for a flow of UDP: its next datagram is balanced anew (ipvs)."""
     announcer: Literal["bgp", "fake"] = "bgp"
     """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")
@@ -108,7 +114,7 @@ class LBAgentSettings(AgentSettings):
     bgp_router_id: IPv4Address = IPv4Address("127.0.0.1")
     """BIRD's router id; unique among neighbours."""
     bgp_neighbors: Words = ()
-    """Routers as address/AS, such as 192.0.2.1/65000."""
+    """Routers as address/AS, such as 192.0.2.1/65000 or 2001:db8::1/65000; a VIP needs one of its own family."""
     bfd_interval_ms: int = Field(default=300, ge=10)
     """Milliseconds between two BFD packets."""
     bfd_multiplier: int = Field(default=3, ge=2)
