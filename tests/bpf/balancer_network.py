@@ -29,7 +29,7 @@ from bascule.model.virtual_services import VirtualService
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
-from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, VIP, disable_ipv6
+from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, TUNNEL_SOURCE_V6, VIP, disable_ipv6
 
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 LB, BACKENDS = IPv4Address("10.0.0.1"), (IPv4Address("10.128.0.1"), IPv4Address("10.128.0.2"))
@@ -157,6 +157,7 @@ class Network:
         driver = XdpDataPlane(
             interfaces=("eth0",),
             tunnel_source=TUNNEL_SOURCE,
+            tunnel_source_v6=TUNNEL_SOURCE_V6,
             max_services=4,
             bpf_dir=self.bpf_dir,
             flow_buckets=1024,
