@@ -22,6 +22,7 @@ from bascule.system.nftables import generation
 _LABEL = "lo:bascule"
 _PROTOCOL = 0xBA
 _FOREVER = 0xFFFFFFFF
+_IFA_F_NODAD = 0x02
 _LOOPBACK = 1
 
 
@@ -83,8 +84,10 @@ def _change(command: Literal["add", "del"], addresses: Set[IPAddress]) -> tuple[
 def _marks(address: IPAddress) -> dict[str, Any]:
     if isinstance(address, IPv4Address):
         return {"prefixlen": 32, "label": _LABEL}
-    # Deprecated from the start: the node never chooses a VIP as the source of what it sends by itself.
-    return {"prefixlen": 128, "proto": _PROTOCOL, "preferred_lft": 0, "valid_lft": _FOREVER}
+    # Deprecated from the start: the node never chooses a VIP as the source of what it sends by itself. And of use at
+    # once: nobody is asked whether another one has it, too.
+    lifetimes = {"preferred_lft": 0, "valid_lft": _FOREVER}
+    return {"prefixlen": 128, "proto": _PROTOCOL, "flags": _IFA_F_NODAD, **lifetimes}
 
 
 def _hint(address: IPAddress) -> str:
