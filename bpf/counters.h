@@ -20,7 +20,7 @@ enum fate {
 	PASSED_NO_SERVICE,      // to the kernel: not for a virtual service
 	REFUSED_NO_BACKEND,     // to the kernel, whose nftables rules refuse it
 	DROPPED_NO_NEIGHBOUR,   // the next hop's MAC address is unknown
-	DROPPED_TOO_BIG,        // it would not fit the tunnel, and nobody may be told (no DF, ICMP itself, or IPv6 of 1280 bytes or less)
+	DROPPED_TOO_BIG,        // it would not fit the tunnel, and nobody may be told (no DF, ICMP, or IPv6 of up to 1280 bytes)
 	DROPPED_ENCAPSULATION,  // no room in front of the frame
 	DROPPED_NO_TABLE,       // a table is missing: cannot happen once the program is loaded
 	FATES,

@@ -159,6 +159,8 @@ class Network:
         # Without these two, XDP on veth sees unfinished checksums, and cannot send back where it received.
         self._ethtool(host, "eth0", "tx", "off")
         self._ethtool("router", f"to-{host}", "gro", "on")
+        # What GRO put together is cut again here, and needs its checksums then.
+        self._ethtool("router", f"to-{host}", "tx", "off")
         self.ip(host, "link set eth0 up")
         self.ip("router", f"link set to-{host} up")
         self.ip("router", f"route add {address} dev to-{host}")

@@ -168,6 +168,34 @@ def test_what_nobody_serves_is_refused(network: Network) -> None:
     listener.close()
 
 
+def test_a_large_upload_shrinks_to_the_tunnel(network: Network) -> None:
+    """The client believes the LB node's "too big", and its packets fit from then on."""
+    serving(network, web(network, backend1=1))
+    connection = network.connect()
+    connection.sendall(bytes(300_000))
+    assert ask(connection) == "backend1"
+    fits = 1500 - network.family.overhead
+    assert f"mtu {fits} " in network.ip("client", f"route get {network.family.vip}")
+    connection.close()
+
+
+def test_fragments_are_dropped_and_not_refused(network: Network) -> None:
+    """Only a first fragment has ports: a datagram in pieces for a served port is lost, not denied."""
+    serving(network, network.family.service(network.family.backend(1), port=53, protocol=Protocol.UDP))
+    rules = {4: ["@served counter packets 1"], 6: ["@served_v6 counter packets 1", "frag exists counter packets 1"]}
+
+    def dropped() -> bool:
+        listed = network.inside("lb", lambda: run(["nft", "list", "table", "inet", "bascule_xdp"]))
+        return all(rule in listed for rule in rules[network.family.version])
+
+    with network.udp() as udp:
+        udp.send(bytes(2000))
+        until("the fragments to be dropped", dropped)
+        udp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            udp.recv(100)
+
+
 def test_ping_is_answered(network: Network) -> None:
     """An address that is held answers ping, with or without services."""
     serving(network, web(network, backend1=1))

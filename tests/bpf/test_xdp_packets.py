@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from random import Random
 
@@ -17,7 +17,7 @@ from bascule.dataplanes.xdp.tables import IdleTimes
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import VirtualService
+from bascule.model.virtual_services import ServiceKey, VirtualService
 from tests.bpf import hypervisor_packets as packets
 from tests.bpf import packets_v6
 from tests.bpf.balancer_bench import (
@@ -26,6 +26,7 @@ from tests.bpf.balancer_bench import (
     V4,
     V6,
     XDP_DROP,
+    XDP_PASS,
     XDP_REDIRECT,
     Bench,
     Family,
@@ -356,6 +357,17 @@ def test_services_of_both_families_stand_side_by_side(bench: Bench, driver: XdpD
     assert not any("Wrote" in sentence for sentence in bench.enforce(successor, *both))
     assert [chosen(bench, successor, flow) for flow in flows] == before
     assert bench.observe(successor).ready == {V4.vip, V6.vip}
+
+
+def test_addresses_that_look_alike_are_told_apart(bench: Bench, driver: XdpDataPlane) -> None:
+    """Two VIPs with the same words in another order meet in one slot of the table of services: each keeps its own."""
+    alike = packets_v6.Ends(V6.to_vip().source, 40000, IPv6Address("2001:db8:0:10:113::"), 80)
+    second = replace(V6.service(V6.backend(2)), key=ServiceKey(alike.destination, Protocol.TCP, 80))
+    bench.enforce(driver, V6.service(V6.backend(1)), second)
+    assert chosen(bench, driver, V6.tcp()) == V6.backend(1).address
+    assert chosen(bench, driver, packets_v6.tcp(alike)) == V6.backend(2).address
+    bench.enforce(driver, second)
+    assert bench.send(driver, packets_v6.frame(V6.tcp()))[0] == XDP_PASS
 
 
 def test_a_removed_backend_gives_its_index_back(bench: Bench, driver: XdpDataPlane, family: Family) -> None:

@@ -73,8 +73,7 @@ class NextHops:
         return self._found
 
     def provoke(self) -> None:
-        """Make the kernel ask for every neighbour it does not know for certain (ARP, neighbour
-        discovery); answers come as events."""
+        """Make the kernel ask (ARP, NDP) for every neighbour it does not know for certain; answers come as events."""
         known = {(hop.ifindex, hop.neighbour) for hop in self._found.values() if hop is not None}
         with IPRoute() as netlink:
             # Asking for a permanent neighbour would make it an ordinary one.
@@ -123,7 +122,7 @@ def _route(netlink: Any, links: Mapping[int, _Link], address: IPAddress) -> Next
 
 
 def _gateway(route: Any) -> IPAddress | None:
-    # IPv4 may be routed by way of an IPv6 gateway (RFC 5549), which has an attribute of its own.
+    # IPv4 may be routed by way of an IPv6 gateway (RFC 8950), which has an attribute of its own.
     via = route.get("via")
     found = via["addr"] if via else route.get("gateway")
     return ip_address(found) if found else None
