@@ -39,7 +39,7 @@ CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
             strategies=EVERYWHERE,
             methods=frozenset({ForwardingMethod.TUNNEL}),
             persistence=False,
-            families=frozenset({4}),
+            families=frozenset({4, 6}),
             rise=True,
         ),
         DataPlaneName.IPVS: Capabilities(

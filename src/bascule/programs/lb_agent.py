@@ -29,6 +29,7 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
     return XdpDataPlane(
         interfaces=settings.interfaces,
         tunnel_source=settings.tunnel_source,
+        tunnel_source_v6=settings.tunnel_source_v6,
         max_services=settings.max_services,
         bpf_dir=settings.bpf_dir,
     )

@@ -6,7 +6,7 @@ A wrong or missing setting stops the process at once with the variable named. Th
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -95,6 +95,8 @@ class LBAgentSettings(AgentSettings):
     """Interfaces on which clients' packets arrive (xdp)."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
     """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp)."""
+    tunnel_source_v6: IPv6Network = IPv6Network("fd00:ba5c:1::/64")
+    """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp)."""
     max_services: int = Field(default=256, ge=1)
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")

@@ -7,7 +7,7 @@ from collections.abc import Set
 from bascule.dataplanes.xdp import layout
 from bascule.dataplanes.xdp.refusal import addresses_on_loopback
 from bascule.dataplanes.xdp.tables import Tables
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpf import BpfMap, BpfObject
@@ -35,7 +35,7 @@ def _service(loaded: BpfObject, tables: Tables, packed: bytes, index: int) -> Vi
         VirtualBackendReport(
             address=address, weight=tables.backends.entries[place].weight, traffic=_traffic(totals, place)
         )
-        for address, place in sorted(tables.backends.indexes(packed).items())
+        for address, place in sorted(tables.backends.indexes(packed).items(), key=lambda item: address_order(item[0]))
     )
     traffic = _traffic(loaded.map("service_totals"), index)
     return VirtualServiceReport(key=layout.parse_service_key(packed), traffic=traffic, backends=tuple(backends))
