@@ -359,6 +359,17 @@ def test_services_of_both_families_stand_side_by_side(bench: Bench, driver: XdpD
     assert bench.observe(successor).ready == {V4.vip, V6.vip}
 
 
+def test_a_node_without_ipv6_carries_ipv4(tmp_path: Path) -> None:
+    """A VIP that cannot be held is told of with what to do, and takes no other with it."""
+    with Bench(tmp_path) as bench:
+        bench.inside(lambda: Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("1"))
+        driver = bench.driver()
+        with pytest.raises(SystemFailure, match="disable_ipv6"):
+            bench.enforce(driver, *V4.services(), *V6.services())
+        assert bench.observe(driver).ready == {V4.vip}
+        assert chosen(bench, driver, V4.tcp())
+
+
 def test_addresses_that_look_alike_are_told_apart(bench: Bench, driver: XdpDataPlane) -> None:
     """Two VIPs with the same words in another order meet in one slot of the table of services: each keeps its own."""
     alike = packets_v6.Ends(V6.to_vip().source, 40000, IPv6Address("2001:db8:0:10:113::"), 80)

@@ -93,10 +93,11 @@ class XdpDataPlane:
                     sentences += tables.apply(services)
                 pointing.look_after(receiving=self._receiving())
                 tables.keep_house()
-                sentences += self._refusal.enforce(held, _served(services))
+                self._addresses, self._services = held, services
                 for attachment in self._attachments:
                     sentences += attachment.enforce(loaded.program("balance"))
-                self._addresses, self._services = held, services
+                # Last, because it may fail for one address only: the others are ready then.
+                sentences += self._refusal.enforce(held, _served(services))
         except NetlinkError as error:
             raise SystemFailure(f"The kernel refused a netlink request: {error}. Run as root.") from error
         return sentences
