@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Protocol as Interface
+from typing import Protocol
 
 import pytest
 
@@ -18,8 +17,8 @@ from bascule.dataplanes.interface import DataPlane
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
-from bascule.model.strategies import EVERYWHERE, Protocol, Strategy
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
+from bascule.model.strategies import EVERYWHERE, Strategy
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 from tests.ipvs import bench as ipvs
 
@@ -27,7 +26,7 @@ WEB = service(backend(1), backend(2, 3))
 OTHER = service(backend(2), port=81)
 
 
-class Stage(Interface):
+class Stage(Protocol):
     """A machine with a data plane, whose process can be started again."""
 
     def restart(self) -> None:
@@ -245,24 +244,6 @@ def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) 
     with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
         stage.enforce(wanted)
     assert stage.enforce(WEB) == ()
-
-
-def test_a_family_is_carried_or_refused(stage: Stage) -> None:
-    """A data plane carries IPv6 if it says so, next to IPv4, and refuses it with a sentence otherwise."""
-    vip = IPv6Address("2001:db8::10")
-    there = replace(backend(1), address=IPv6Address("fd00::1"))
-    wanted = replace(service(there), key=ServiceKey(vip, Protocol.TCP, 80))
-    if 6 not in stage.driver.capabilities.families:
-        with pytest.raises(SystemFailure, match="carries no IPv6"):
-            stage.enforce(WEB, wanted)
-        return
-    stage.enforce(WEB, wanted)
-    report = stage.observe()
-    assert report.ready == {VIP, vip}
-    assert {found.key: len(found.backends) for found in report.services} == {WEB.key: 2, wanted.key: 1}
-    assert stage.enforce(WEB, wanted) == ()
-    stage.enforce(WEB)
-    assert stage.observe().ready == {VIP}
 
 
 def test_a_key_is_for_one_service(stage: Stage) -> None:
