@@ -114,12 +114,12 @@ class Centre(Hosts):
             server.server_close()
         super().__exit__()
 
-    def serve(self, host: str, port: int, address: IPAddress | None = None) -> None:
+    def serve(self, host: str, port: int, address: IPAddress | str = "::") -> None:
         """Answer TCP and UDP on a port of a host, on every address of it (of both families) unless one is named.
 
         By UDP an answer comes from the address that was asked only when the server has bound to that.
         """
-        at = "::" if address is None else str(address) if address.version == 6 else f"::ffff:{address}"
+        at = str(address) if ip_address(address).version == 6 else f"::ffff:{address}"
         for kind, handler in ((_Streams, Answer), (_Datagrams, Echo)):
             server = self.inside(host, lambda kind=kind, handler=handler: kind((at, port), handler))  # type: ignore[misc]
             server.name = host

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import pytest
 
 from bascule.agents.lb_node.enforcement import Enforcement
-from bascule.agents.lb_node.serving import Desired, desire
+from bascule.agents.lb_node.serving import Desired
 from bascule.announcers.fake import FakeAnnouncer
-from bascule.healthchecks.interface import TargetKey
-from bascule.healthchecks.verdict import Verdict
-from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration, Version
-from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
-from bascule.model.strategies import Protocol, Strategy
 from bascule.programs.lb_agent import DATA_PLANES
 from bascule.programs.settings import LBAgentSettings, load
-from tests.ipvs.bench import FAMILIES, VIP, VIPS, service
-from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre, backend
+from tests.ipvs.bench import VIP, service
+from tests.ipvs.centre import Centre, backend
 
 pytestmark = pytest.mark.root
 
@@ -43,32 +36,3 @@ def test_the_agent_serves_by_ipvs_and_announces(centre: Centre, monkeypatch: pyt
     seen = centre.inside("lb", lambda: enforcement.apply(Desired()))
     assert seen.problems == ()
     assert seen.data_plane.services == ()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_sorry_server_serves_until_the_instances_do_again(centre: Centre, family: int) -> None:
-    """By what the agent makes of its verdicts: real connections meet the sorry server, and the instance afterwards."""
-    service_id, instance_id = UUID(int=1), UUID(int=2)
-    check = HealthCheck(mode=HealthCheckMode.TCP, port=TARGET_PORT, sorry_server=ADDRESSES[family]["two"])
-    web = ServiceConfiguration(
-        id=service_id,
-        protocol=Protocol.TCP,
-        port=80,
-        target_port=TARGET_PORT,
-        strategy=Strategy.MAGLEV_HASH,
-        health_check=check,
-        backends=(Backend(instance_id=instance_id, address=ADDRESSES[family]["one"]),),
-    )
-    balancer = BalancerConfiguration(
-        load_balancer_id=UUID(int=3),
-        version=Version(1, 1),
-        address=VIPS[family],
-        hash_seed=0,
-        announced=True,
-        services=(web,),
-    )
-    for health, answering in ((Health.FAILURE, "two"), (Health.SUCCESS, "one")):
-        verdicts = {TargetKey(service_id, instance_id): Verdict(health=health)}
-        wanted = desire([balancer], verdicts, set(), {service_id: health is Health.SUCCESS})
-        centre.node.enforce(*wanted.services)
-        assert {centre.ask(family=family)[0] for _ in range(4)} == {answering}

@@ -136,7 +136,7 @@ class HypervisorAgentSettings(AgentSettings):
     """What decapsulates and translates: tc programs alone, or the kernel's own NAT behind one that decapsulates."""
     uplinks: Words = ("eth0",)
     """Interfaces on which tunnels arrive."""
-    tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)
+    tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"), IPv6Network("fd00:ba5c:1::/64"))
     """Prefixes, of IPv4 and IPv6, from which tunnels are accepted: the LB nodes' outer sources."""
     tunnel_mtu: int = 1480
     """The longest IPv4 packet, in bytes, that fits the path from the LB nodes once tunnelled; of IPv6, 20 bytes fewer."""
