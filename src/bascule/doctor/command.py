@@ -54,7 +54,7 @@ def doctor(
     ] = 1480,
     tunnel_sources: Annotated[
         str, typer.Option(envvar="BASCULE_TUNNEL_SOURCES", help="Hypervisor: prefixes from which tunnels are accepted.")
-    ] = "10.99.0.0/16",
+    ] = "10.99.0.0/16 fd00:ba5c:1::/64",
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
     ] = Output.TABLE,
