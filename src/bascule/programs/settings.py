@@ -131,7 +131,7 @@ class HypervisorAgentSettings(AgentSettings):
     tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)
     """Prefixes, of IPv4 and IPv6, from which tunnels are accepted: the LB nodes' outer sources."""
     tunnel_mtu: int = 1480
-    """The longest IPv4 packet, in bytes, that fits the path from the LB nodes once tunnelled; of IPv6, 20 bytes fewer."""
+    """The longest IPv4 packet, in bytes, that fits the path from the LB nodes once tunnelled; of IPv6, 20 fewer."""
 
 
 S = TypeVar("S", bound=Settings)
