@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
 from bascule.balancing.strays import Stray, strays, unknown
@@ -37,6 +38,7 @@ class Watch:
         self._interval, self._sweep = interval, sweep
         self._seen: dict[UUID, float | None] = {}
         self._foreign: frozenset[UUID] = frozenset()
+        self._mismatches: frozenset[str] = frozenset()
         self._swept_at = float("-inf")
 
     async def run(self) -> None:
@@ -62,6 +64,7 @@ class Watch:
                 doubts.update(doubts_about(node.name, report, placed.get(node.id, frozenset()), known))
         self._write(reports, doubts)
         self._sweep_when_due(known)
+        self._warn_of_mismatches(reports)
         self._warn_of_foreign(unknown(reports, known) - gone.keys())
         await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
 
@@ -105,6 +108,19 @@ class Watch:
                 changes.request(
                     connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
                 )
+
+    def _warn_of_mismatches(self, reports: NodeReports) -> None:
+        found = frozenset(
+            sentence
+            for node, report in reports.items()
+            if isinstance(node, LBNode) and isinstance(report, LBNodeReport)
+            for sentence in remarks.mismatch(node, report.data_plane_name)
+        )
+        for sentence in sorted(found - self._mismatches):
+            log.error("problem", problem=sentence)
+        for sentence in sorted(self._mismatches - found):
+            log.info("problem is over", problem=sentence)
+        self._mismatches = found
 
     def _warn_of_foreign(self, foreign: frozenset[UUID]) -> None:
         if foreign != self._foreign:

@@ -10,6 +10,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 
+from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound, Taken
 from bascule.model.nodes import Agent, LBNode
 from bascule.store import tables
@@ -61,6 +62,7 @@ def _values(node: LBNode) -> dict[str, object]:
         "agent_token": node.agent.token,
         "failure_domain": node.failure_domain,
         "enabled": node.enabled,
+        "data_plane": node.data_plane,
     }
 
 
@@ -71,4 +73,5 @@ def _noun(row: Row[Any]) -> LBNode:
         agent=Agent(url=row.agent_url, token=row.agent_token),
         failure_domain=row.failure_domain,
         enabled=row.enabled,
+        data_plane=DataPlaneName(row.data_plane),
     )

@@ -1,0 +1,35 @@
+"""Sentences about LB nodes and their data planes, for whoever waits for an operation. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from uuid import UUID
+
+from bascule.balancing import desired
+from bascule.balancing.inventory import Inventory
+from bascule.model import demands
+from bascule.model.data_planes import DataPlaneName
+from bascule.model.nodes import LBNode
+from bascule.model.placements import NODES_PER_LOAD_BALANCER
+
+
+def on_data_planes(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:
+    """Nodes that run something else than they are registered with; and when too few can carry the load balancer."""
+    for view in inventory.lb_nodes:
+        if view.node.id in placements:
+            yield from mismatch(view.node, view.runs)
+    demanded = desired.demands_of(inventory)
+    carriers = demands.carriers(demanded)
+    enabled = [view.node for view in inventory.lb_nodes if view.node.enabled]
+    able = [node.name for node in enabled if node.data_plane in carriers]
+    if len(able) < min(len(enabled), NODES_PER_LOAD_BALANCER):
+        yield f"Only {', '.join(able)} can carry it: it asks for {', '.join(map(str, demanded))}."
+
+
+def mismatch(node: LBNode, runs: str) -> Iterator[str]:
+    """At most one sentence. The fake data plane, of tests and rehearsals, stands for any."""
+    if runs in set(DataPlaneName) - {node.data_plane}:
+        yield (
+            f"{node.name} is registered with the data plane {node.data_plane}, and its agent runs {runs}: correct the"
+            f" registration (bascule node set {node.name} --data-plane {runs}) or the agent's BASCULE_DATAPLANE."
+        )
