@@ -72,7 +72,7 @@ def show_load_balancer(
     with admin(context) as operators:
         state = operators.load_balancers.state(found.id)
     if output is Output.JSON:
-        print_json({**json_of(found), "state": json_of(state)})
+        print_json({**json_of(found), "remarks": state.remarks, "lb-nodes": json_of(state)["lb-nodes"]})
         return
     show(output, found)
     show_state(state)

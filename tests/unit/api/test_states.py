@@ -1,0 +1,101 @@
+"""A load balancer as the kernels of its LB nodes have it, through the operators' API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from bascule.balancing.desired import balancer_configuration
+from bascule.balancing.inventory import HypervisorView, Inventory
+from bascule.model.nodes import LBNode
+from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey
+from bascule.store import hypervisors, instance_pools, lb_nodes, load_balancers, placements
+from tests.unit.api.installation import Installation, created
+
+
+def carried(api: Installation, load_balancer: str) -> LBNode:
+    """Let the only LB node carry a load balancer, as the orchestrator would."""
+    with api.database.write() as connection:
+        (node,) = lb_nodes.list_all(connection)
+        placements.replace(connection, UUID(load_balancer), frozenset([node.id]))
+        inventory = Inventory(
+            load_balancer=load_balancers.get(connection, UUID(load_balancer)),
+            epoch=1,
+            pools=instance_pools.for_load_balancer(connection, UUID(load_balancer)),
+            placements=frozenset([node.id]),
+            loads={},
+            lb_nodes=(),
+            hypervisors=tuple(
+                HypervisorView(hypervisor=each, reachable=True) for each in hypervisors.list_all(connection)
+            ),
+        )
+    machine = api.agents.node(node.id)
+    configuration = balancer_configuration(inventory, announced=True)
+    machine.balancers[configuration.load_balancer_id] = configuration
+    (service,) = configuration.services
+    key = ServiceKey(configuration.address, service.protocol, service.port)
+    first = service.backends[0]
+    backend = VirtualBackendReport(
+        address=first.address,
+        weight=3,
+        traffic=Traffic(packets=7, bytes=900),
+        active_connections=2,
+        inactive_connections=1,
+        method=ForwardingMethod.DIRECT,
+        port=80,
+    )
+    here = VirtualServiceReport(key=key, scheduler="wlc", traffic=Traffic(packets=8, bytes=950), backends=(backend,))
+    elsewhere = replace(here, key=replace(key, address=key.address + 1))
+    machine.data_plane = DataPlaneReport(services=(here, elsewhere))
+    return node
+
+
+def test_it_shows_what_the_kernel_has_beside_what_was_asked_for(api: Installation) -> None:
+    """Connections, packets and bytes of each backend; an instance that the kernel has not has no weight."""
+    pool, load_balancer = api.pool(members=2), api.load_balancer()
+    api.service(load_balancer, pool)
+    node = carried(api, load_balancer)
+    state = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()
+    (shown,) = state["lb-nodes"]
+    assert (shown["name"], shown["answers"], shown["ready"], shown["announced"]) == (node.name, True, True, True)
+    (service,) = shown["services"]
+    assert (service["name"], service["scheduler"], service["packets"], service["bytes"]) == ("http", "wlc", 8, 950)
+    first, second = service["backends"]
+    assert (first["instance"], first["method"], first["port"], first["weight"]) == ("web-0", "direct", 80, 3)
+    assert (first["active-connections"], first["inactive-connections"]) == (2, 1)
+    assert (first["packets"], first["bytes"]) == (7, 900)
+    assert (second["instance"], second["weight"], second["method"]) == ("web-1", None, "tunnel")
+
+
+def test_a_node_that_does_not_answer_is_named(api: Installation) -> None:
+    """The others are shown all the same."""
+    pool, load_balancer = api.pool(), api.load_balancer()
+    api.service(load_balancer, pool)
+    node = carried(api, load_balancer)
+    api.agents.node(node.id).reachable = False
+    (shown,) = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()["lb-nodes"]
+    assert (shown["name"], shown["answers"], shown["services"]) == (node.name, False, [])
+    assert "does not answer" in shown["problems"][0]
+
+
+def test_it_tells_of_instances_and_nodes_that_do_not_fit(api: Installation) -> None:
+    """An instance of the other family is left out, an agent runs another data plane than its node's."""
+    pool, load_balancer = api.pool(), api.load_balancer()
+    api.service(load_balancer, pool)
+    node = carried(api, load_balancer)
+    member = {"name": "six", "address": "2001:db8:1::1", "hypervisor": "hv-1"}
+    created(api.operators.post(f"/admin/v1/instance-pools/{pool}/instances", json=member))
+    api.agents.node(node.id).data_plane_name = "ipvs"
+    state = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()
+    assert "six (2001:db8:1::1) cannot serve http" in state["remarks"][0]
+    assert state["lb-nodes"][0]["data-plane"] == "ipvs"
+    assert "registered with the data plane xdp" in state["lb-nodes"][0]["problems"][0]
+
+
+def test_one_that_is_placed_nowhere_has_no_nodes(api: Installation) -> None:
+    """And one that does not exist is 404."""
+    state = api.operators.get(f"/admin/v1/load-balancers/{api.load_balancer()}/state").json()
+    assert state["lb-nodes"] == []
+    missing = "00000000-0000-4000-8000-000000000000"
+    assert api.operators.get(f"/admin/v1/load-balancers/{missing}/state").status_code == 404
