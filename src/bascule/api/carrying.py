@@ -55,7 +55,7 @@ def check_instance(connection: Connection, users: Iterable[tuple[LoadBalancer, S
     for load_balancer, service in users:
         if instance.address.version != load_balancer.address.version:
             continue
-        _check_ports(service, [instance])
+        _check_ports(service, [instance], field="forwarding-method")
         everything = [*demands.of_address(load_balancer.address)]
         for one in load_balancer.services:
             everything += demands.of_service(one, _members(connection, load_balancer, one))
@@ -90,7 +90,7 @@ def _members(connection: Connection, load_balancer: LoadBalancer, service: Servi
     return [member for member in members if member.address.version == load_balancer.address.version]
 
 
-def _check_ports(service: Service, members: Iterable[Instance]) -> None:
+def _check_ports(service: Service, members: Iterable[Instance], *, field: str = "target-port") -> None:
     if service.port == service.target_port:
         return
     if service.forwarding_method is ForwardingMethod.DIRECT:
@@ -104,7 +104,7 @@ def _check_ports(service: Service, members: Iterable[Instance]) -> None:
         raise InvalidInput(
             f"Instance {direct.name} is reached with the forwarding method direct, which translates no ports, and"
             f" service {service.name} sends port {service.port} to {service.target_port}: make both the same.",
-            field="target-port",
+            field=field,
         )
 
 

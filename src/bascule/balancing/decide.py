@@ -33,14 +33,14 @@ def decide(inventory: Inventory) -> Decision[Event]:
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
     demanded = desired.demands_of(inventory)
-    running = frozenset(view.node.data_plane for view in inventory.lb_nodes if view.node.enabled)
+    running = frozenset(view.as_it_runs.data_plane for view in inventory.lb_nodes if view.node.enabled)
     problem = demands.unmet(demanded, running) if running else None
     if problem is not None:
-        raise Unavailable(problem[1])
+        raise Unavailable(" ".join((problem[1], *remarks.mismatches(inventory, frozenset()))))
     reachable = frozenset(view.node.id for view in inventory.lb_nodes if view.reachable)
     placements = place(
         inventory.load_balancer.id,
-        candidates=tuple(view.node for view in inventory.lb_nodes),
+        candidates=tuple(view.as_it_runs for view in inventory.lb_nodes),
         reachable=reachable,
         current=inventory.placements,
         loads=inventory.loads,

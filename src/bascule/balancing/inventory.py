@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingConfiguration
+from bascule.model.data_planes import DataPlaneName
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import Hypervisor, LBNode
@@ -25,6 +26,12 @@ class LBNodeView:
     reachable: bool
     balancer: BalancerReport | None = None
     runs: str = ""
+
+    @property
+    def as_it_runs(self) -> LBNode:
+        """The node with the data plane that its agent reports, where that is known: what is registered may be wrong."""
+        known = self.runs in set(DataPlaneName)
+        return replace(self.node, data_plane=DataPlaneName(self.runs)) if known else self.node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

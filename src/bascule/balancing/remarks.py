@@ -15,15 +15,22 @@ from bascule.model.placements import NODES_PER_LOAD_BALANCER
 
 def on_data_planes(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:
     """Nodes that run something else than they are registered with; and when too few can carry the load balancer."""
-    for view in inventory.lb_nodes:
-        if view.node.id in placements:
-            yield from mismatch(view.node, view.runs)
+    yield from mismatches(inventory, placements)
     demanded = desired.demands_of(inventory)
     carriers = demands.carriers(demanded)
-    enabled = [view.node for view in inventory.lb_nodes if view.node.enabled]
+    enabled = [view.as_it_runs for view in inventory.lb_nodes if view.node.enabled]
     able = [node.name for node in enabled if node.data_plane in carriers]
     if len(able) < min(len(enabled), NODES_PER_LOAD_BALANCER):
         yield f"Only {', '.join(able)} can carry it: it asks for {', '.join(map(str, demanded))}."
+
+
+def mismatches(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:
+    """Of the nodes that carry the load balancer, and of those that could if they ran what they are registered with."""
+    carriers = demands.carriers(desired.demands_of(inventory))
+    for view in inventory.lb_nodes:
+        missed = view.node.data_plane in carriers and view.as_it_runs.data_plane not in carriers
+        if view.node.id in placements or (view.node.enabled and missed):
+            yield from mismatch(view.node, view.runs)
 
 
 def mismatch(node: LBNode, runs: str) -> Iterator[str]:

@@ -130,7 +130,7 @@ def test_the_method_of_an_instance_must_suit_the_services_of_its_pool(api: Insta
     node(api, "lb-2", "ipvs")
     changed = api.operators.put(f"{path}/{member}", json={"forwarding-method": "translation"}).json()
     assert changed["instances"][0]["forwarding-method"] == "translation"
-    refused(api, api.operators.put(f"{path}/{member}", json={"forwarding-method": "direct"}), "target-port", 400)
+    refused(api, api.operators.put(f"{path}/{member}", json={"forwarding-method": "direct"}), "forwarding-method", 400)
     changed = api.operators.put(f"{path}/{member}", json={"forwarding-method": "as-service"}).json()
     assert changed["instances"][0]["forwarding-method"] is None
 

@@ -100,6 +100,21 @@ def test_an_agent_that_runs_something_else_is_named() -> None:
     assert [*mismatch(lb_node(1), "xdp"), *mismatch(lb_node(1), ""), *mismatch(lb_node(1), "fake")] == []
 
 
+def test_a_node_is_taken_for_what_its_agent_runs() -> None:
+    """Registered as able, it would refuse the command: another one is chosen, and the reason is said."""
+    world = World(nodes=(ipvs(1), ipvs(2), ipvs(3)), services=(WLC,))
+    inventory = world.inventory()
+    first, *others = inventory.lb_nodes
+    wrong = replace(inventory, lb_nodes=(replace(first, runs="xdp"), *others))
+    event = decide(wrong).event
+    assert isinstance(event, Converge)
+    assert event.placements == frozenset({ipvs(2).id, ipvs(3).id})
+    assert "lb1 is registered with the data plane ipvs, and its agent runs xdp" in event.incomplete
+    alone = replace(inventory, lb_nodes=(replace(first, runs="xdp"),))
+    with pytest.raises(Unavailable, match=r"nodes run xdp.*lb1 is registered with the data plane ipvs"):
+        decide(alone)
+
+
 def test_instances_of_the_other_family_are_left_out_and_named() -> None:
     """Hypervisors translate addresses, not families: such an instance gets neither rules nor traffic."""
     stranger = replace(instance(3, 1), address=ip_address("2001:db8::3"))
