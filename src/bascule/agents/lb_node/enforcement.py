@@ -53,7 +53,7 @@ class Enforcement:
     def apply(self, desired: Desired) -> Observation:
         """One pass. An address is announced only after the data plane said in this very pass that it is ready."""
         current = Pass()
-        desired, left_out = self._with_local(desired, current)
+        desired = self._with_local(desired, current)
         announcing = self._start("announcer", self._announcer.start, current)
         self._withdraw_unwanted(desired, current)
         data_plane = self._serve(desired, current)
@@ -68,7 +68,7 @@ class Enforcement:
             announcer=announcer,
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
-            problems=(*dict.fromkeys(current.problems), *left_out, *_judge(desired, data_plane, announcer)),
+            problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),
         )
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Enforcement:
         self._data_plane.close()
         self._announcer.close()
 
-    def _with_local(self, desired: Desired, current: Pass) -> tuple[Desired, tuple[str, ...]]:
+    def _with_local(self, desired: Desired, current: Pass) -> Desired:
         if ForwardingMethod.LOCAL in self.capabilities.methods:
             # A kernel that does not tell is no reason to send elsewhere what was local.
             found = current.attempt("own addresses", self._own_addresses)
