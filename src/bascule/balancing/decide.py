@@ -32,7 +32,7 @@ def decide(inventory: Inventory) -> Decision[Event]:
 
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
-    demanded = desired.demands_of(inventory)
+    demanded = desired.demands_of(inventory.load_balancer, inventory.pools, inventory.fallbacks)
     running = frozenset(view.as_it_runs.data_plane for view in inventory.lb_nodes if view.node.enabled)
     problem = demands.unmet(demanded, running) if running else None
     if problem is not None:

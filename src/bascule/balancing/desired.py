@@ -50,9 +50,11 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
 
 def members_of(service: Service, inventory: Inventory) -> tuple[Instance, ...]:
     """The instances that serve: those of the address's family, for hypervisors translate addresses and not families."""
-    family = inventory.load_balancer.address.version
-    active = inventory.pools[service.instance_pool_id].active
-    return tuple(instance for instance in active if instance.address.version == family)
+    return _of_family(inventory.pools[service.instance_pool_id].active, inventory.load_balancer)
+
+
+def _of_family(instances: tuple[Instance, ...], load_balancer: LoadBalancer) -> tuple[Instance, ...]:
+    return tuple(each for each in instances if each.address.version == load_balancer.address.version)
 
 
 def method_of(instance: Instance, service: Service) -> ForwardingMethod:
@@ -60,11 +62,15 @@ def method_of(instance: Instance, service: Service) -> ForwardingMethod:
     return instance.forwarding_method or service.forwarding_method
 
 
-def demands_of(inventory: Inventory) -> tuple[Demand, ...]:
-    """What the load balancer asks of the data planes that carry it."""
-    found = list(demands.of_address(inventory.load_balancer.address))
-    for service in inventory.load_balancer.services:
-        found += demands.of_service(service, (*members_of(service, inventory), *_fallback(service, inventory)))
+def demands_of(
+    load_balancer: LoadBalancer, pools: Mapping[UUID, InstancePool], fallbacks: Mapping[IPAddress, Instance]
+) -> tuple[Demand, ...]:
+    """What the load balancer asks of the data planes that carry it; `fallbacks` are the sorry servers that exist."""
+    found = list(demands.of_address(load_balancer.address))
+    for service in load_balancer.services:
+        sorry = fallbacks.get(service.health_check.sorry_server) if service.health_check.sorry_server else None
+        members = _of_family(pools[service.instance_pool_id].active, load_balancer)
+        found += demands.of_service(service, members if sorry is None else (*members, sorry))
     return tuple(dict.fromkeys(found))
 
 

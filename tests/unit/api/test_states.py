@@ -93,6 +93,16 @@ def test_it_tells_of_instances_and_nodes_that_do_not_fit(api: Installation) -> N
     assert "registered with the data plane xdp" in state["lb-nodes"][0]["problems"][0]
 
 
+def test_it_tells_why_too_few_nodes_carry_it(api: Installation) -> None:
+    """One of two nodes can: the state says what asks for more."""
+    agent = {"agent-url": "http://192.0.2.9:7701", "agent-token": "a-token-of-an-agent", "data-plane": "ipvs"}
+    created(api.operators.post("/admin/v1/lb-nodes", json={"name": "lb-2", **agent}))
+    load_balancer = api.load_balancer()
+    api.service(load_balancer, api.pool(), strategy="wlc")
+    state = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()
+    assert state["remarks"] == ["Only lb-2 can carry it: it asks for strategy wlc (only with ipvs or keepalived)."]
+
+
 def test_one_that_is_placed_nowhere_has_no_nodes(api: Installation) -> None:
     """And one that does not exist is 404."""
     state = api.operators.get(f"/admin/v1/load-balancers/{api.load_balancer()}/state").json()

@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from bascule.api.context import Context, Ctx
-from bascule.balancing.desired import left_out
-from bascule.balancing.remarks import mismatch
+from bascule.balancing.desired import demands_of, left_out
+from bascule.balancing.remarks import mismatch, too_few
 from bascule.model.addresses import address_order
 from bascule.model.configurations import Backend, ServiceConfiguration
 from bascule.model.errors import BasculeError
@@ -40,6 +40,7 @@ class _Expected:
     load_balancer: LoadBalancer
     pools: Mapping[UUID, InstancePool]
     nodes: tuple[LBNode, ...]
+    remarks: tuple[str, ...]
 
     @property
     def instances(self) -> dict[UUID, str]:
@@ -52,18 +53,22 @@ async def get_load_balancer_state(context: Ctx, id: UUID) -> LoadBalancerStateVi
     """Virtual servers, backends, weights, connections, packets and bytes, by LB node, as the kernels count them."""
     expected = await run_in_threadpool(_expect, context, id)
     nodes = await asyncio.gather(*(_ask(context, expected, node) for node in expected.nodes))
-    remarks = left_out(expected.load_balancer, expected.pools)
-    return LoadBalancerStateView(id=id, name=expected.load_balancer.name, remarks=list(remarks), lb_nodes=list(nodes))
+    name, remarks = expected.load_balancer.name, list(expected.remarks)
+    return LoadBalancerStateView(id=id, name=name, remarks=remarks, lb_nodes=list(nodes))
 
 
 def _expect(context: Context, load_balancer_id: UUID) -> _Expected:
     with context.database.read() as connection:
-        placed = placements.of(connection, load_balancer_id)
-        return _Expected(
-            load_balancer=load_balancers.get(connection, load_balancer_id),
-            pools=instance_pools.for_load_balancer(connection, load_balancer_id),
-            nodes=tuple(node for node in lb_nodes.list_all(connection) if node.id in placed),
-        )
+        placed, nodes = placements.of(connection, load_balancer_id), lb_nodes.list_all(connection)
+        load_balancer = load_balancers.get(connection, load_balancer_id)
+        pools = instance_pools.for_load_balancer(connection, load_balancer_id)
+    demanded = demands_of(load_balancer, pools, {})
+    return _Expected(
+        load_balancer=load_balancer,
+        pools=pools,
+        nodes=tuple(node for node in nodes if node.id in placed),
+        remarks=(*too_few(demanded, nodes), *left_out(load_balancer, pools)),
+    )
 
 
 async def _ask(context: Context, expected: _Expected, node: LBNode) -> NodeStateView:
