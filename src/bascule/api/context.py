@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from bascule.balancing.hands import Agents
 from bascule.orchestration.clock import Clock
 from bascule.store.database import Database
 
@@ -22,7 +21,6 @@ class Context:
     admin_token: str = field(repr=False)
     zone: str
     public_url: str
-    agents: Agents
     new_hash_seed: Callable[[], int]
 
 

@@ -18,13 +18,23 @@ from bascule.balancing.reports import Reports
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.model.reports import HypervisorReport, LBNodeReport
+from bascule.model.reports import HypervisorReport, LBNodeReport, states_of
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import changes, health_statuses, hypervisors, lb_nodes, load_balancers, placements, tombstones
+from bascule.store import (
+    changes,
+    health_statuses,
+    hypervisors,
+    lb_nodes,
+    load_balancers,
+    node_states,
+    placements,
+    tombstones,
+)
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
+_STATES_EVERY = 3.0  # seconds; counters of everything are too much to write at every look
 
 NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 
@@ -39,7 +49,7 @@ class Watch:
         self._seen: dict[UUID, float | None] = {}
         self._foreign: frozenset[UUID] = frozenset()
         self._mismatches: frozenset[str] = frozenset()
-        self._swept_at = float("-inf")
+        self._swept_at = self._states_kept_at = float("-inf")
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -88,11 +98,17 @@ class Watch:
 
     def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
         now = self._clock.now()
+        keep_states = now - self._states_kept_at >= _STATES_EVERY
+        self._states_kept_at = now if keep_states else self._states_kept_at
         with self._database.write() as connection:
             for node, report in reports.items():
                 if isinstance(report, LBNodeReport):
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
+            if keep_states:
+                for node, report in reports.items():
+                    if isinstance(report, LBNodeReport):
+                        node_states.replace_node(connection, node.id, states_of(report), now)
             for load_balancer_id, reason in doubts.items():
                 changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
 

@@ -43,7 +43,8 @@ def lines_of(state: LoadBalancerStateView) -> Iterator[str]:
 def _words(node: NodeStateView) -> str:
     if not node.answers:
         return "does not answer"
-    return f"{'serves' if node.ready else 'does not serve'}, {'announces' if node.announced else 'does not announce'}"
+    words = "serves" if node.ready else "does not serve", "announces" if node.announced else "does not announce"
+    return ", ".join(words) + ("" if node.age is None else f" ({node.age:.0f} s ago)")
 
 
 def _table(services: Sequence[ServiceStateView]) -> Iterator[str]:

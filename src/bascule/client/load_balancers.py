@@ -69,7 +69,7 @@ class AdminLoadBalancers:
         return LoadBalancerDetailView.model_validate(answer)
 
     def state(self, load_balancer_id: UUID) -> LoadBalancerStateView:
-        """What the LB nodes that carry it have of it at this moment."""
+        """What the LB nodes that carry it have of it, as the orchestrator saw it some seconds ago."""
         answer = self._transport.get(f"/admin/v1/load-balancers/{load_balancer_id}/state")
         return LoadBalancerStateView.model_validate(answer)
 

@@ -126,3 +126,29 @@ class HypervisorReport:
     forwarding: ForwardingReport = ForwardingReport()
     problems: tuple[str, ...] = ()
     repairs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerState:
+    """What an LB node's report says of one load balancer; `problems` are the node's."""
+
+    data_plane_name: str
+    problems: tuple[str, ...]
+    balancer: BalancerReport
+    services: tuple[VirtualServiceReport, ...]
+
+
+def states_of(report: LBNodeReport) -> dict[UUID, BalancerState]:
+    """The report, cut by load balancer."""
+    services: dict[IPAddress, list[VirtualServiceReport]] = {}
+    for service in report.data_plane.services:
+        services.setdefault(service.key.address, []).append(service)
+    return {
+        balancer.configuration.load_balancer_id: BalancerState(
+            data_plane_name=report.data_plane_name,
+            problems=report.problems,
+            balancer=balancer,
+            services=tuple(services.get(balancer.configuration.address, ())),
+        )
+        for balancer in report.load_balancers
+    }

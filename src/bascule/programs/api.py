@@ -6,7 +6,6 @@ import secrets
 
 from bascule.api.application import create_app
 from bascule.api.context import Context
-from bascule.balancing.agent_client import HttpAgents
 from bascule.orchestration.clock import SystemClock
 from bascule.programs.settings import ApiSettings
 from bascule.programs.startup import start
@@ -24,7 +23,6 @@ def run(settings: ApiSettings) -> None:
         admin_token=settings.admin_token,
         zone=settings.zone,
         public_url=settings.public_url,
-        agents=HttpAgents(),
         new_hash_seed=lambda: secrets.randbits(64),
     )
     serve(create_app(context), settings.api_listen)

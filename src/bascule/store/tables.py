@@ -194,4 +194,14 @@ health_statuses = Table(
     Column("observed_at", Float, nullable=False),
 )
 
+# What each LB node last had of each load balancer, as the watch read it from the agents: a report as JSON.
+node_states = Table(
+    "node_states",
+    metadata,
+    Column("lb_node_id", _ID, primary_key=True),
+    Column("load_balancer_id", _ID, primary_key=True, index=True),
+    Column("state", Text, nullable=False),
+    Column("observed_at", Float, nullable=False),
+)
+
 orchestration = orchestration_tables.define(metadata)

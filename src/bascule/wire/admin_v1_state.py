@@ -1,7 +1,8 @@
-"""Bodies of the operators' API, version 1: a load balancer as its LB nodes' kernels have it at this moment."""
+"""Bodies of the operators' API, version 1: a load balancer as its LB nodes' kernels had it a moment ago."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress
@@ -44,12 +45,17 @@ class ServiceStateView(View):
 
 
 class NodeStateView(View):
-    """One LB node that carries the load balancer. A node that does not answer has a sentence in `problems`."""
+    """One LB node that carries the load balancer, as it was at `observed_at`, `age` seconds ago (null: never seen).
+
+    A node that does not answer has a sentence in `problems`.
+    """
 
     lb_node: UUID
     name: str
     data_plane: str
     answers: bool
+    observed_at: datetime | None = None
+    age: float | None = None
     ready: bool = False
     announced: bool = False
     problems: list[str]

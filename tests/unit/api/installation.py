@@ -19,7 +19,6 @@ from sqlalchemy import func, select
 
 from bascule.api.application import create_app
 from bascule.api.context import Context
-from bascule.balancing.fake_agents import FakeAgents
 from bascule.client.signing import SignedWithKey, SignedWithToken
 from bascule.orchestration.clock import SystemClock
 from bascule.store.database import Database, migrate, open_database
@@ -40,7 +39,6 @@ class Installation:
     strangers: httpx.Client
     key: str
     secret: str
-    agents: FakeAgents
 
     def rows(self) -> dict[str, int]:
         """How many rows every table has: what a refused request must not change."""
@@ -104,14 +102,12 @@ def installation(folder: Path, *, network: str = "192.0.2.0/29") -> Iterator[Ins
     engine = open_database(f"sqlite:///{folder / 'bascule.db'}")
     migrate(engine)
     database = Database(engine)
-    agents = FakeAgents()
     context = Context(
         database=database,
         clock=SystemClock(),
         admin_token=ADMIN_TOKEN,
         zone="test-1",
         public_url="",
-        agents=agents,
         new_hash_seed=itertools.count(1).__next__,
     )
     with _served(create_app(context)) as url, ExitStack() as stack:
@@ -129,7 +125,6 @@ def installation(folder: Path, *, network: str = "192.0.2.0/29") -> Iterator[Ins
             strangers=strangers,
             key=key,
             secret=secret,
-            agents=agents,
         )
     engine.dispose()
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from uuid import UUID
 
 from bascule.balancing.desired import balancer_configuration
+from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.inventory import HypervisorView, Inventory
+from bascule.balancing.watch import Watch
 from bascule.model.nodes import LBNode
 from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
-from bascule.store import hypervisors, instance_pools, lb_nodes, load_balancers, placements
+from bascule.orchestration.clock import SystemClock
+from bascule.store import hypervisors, instance_pools, lb_nodes, load_balancers, node_states, placements
 from tests.unit.api.installation import Installation, created
 
 
-def carried(api: Installation, load_balancer: str) -> LBNode:
-    """Let the only LB node carry a load balancer, as the orchestrator would."""
+def carried(api: Installation, load_balancer: str, *, runs: str = "xdp", silent_for: float = 0) -> LBNode:
+    """Let the only LB node carry a load balancer, and the orchestrator see it so many seconds ago."""
     with api.database.write() as connection:
         (node,) = lb_nodes.list_all(connection)
         placements.replace(connection, UUID(load_balancer), frozenset([node.id]))
@@ -30,7 +34,9 @@ def carried(api: Installation, load_balancer: str) -> LBNode:
                 HypervisorView(hypervisor=each, reachable=True) for each in hypervisors.list_all(connection)
             ),
         )
-    machine = api.agents.node(node.id)
+    agents = FakeAgents()
+    machine = agents.node(node.id)
+    machine.data_plane_name = runs
     configuration = balancer_configuration(inventory, announced=True)
     machine.balancers[configuration.load_balancer_id] = configuration
     (service,) = configuration.services
@@ -48,7 +54,20 @@ def carried(api: Installation, load_balancer: str) -> LBNode:
     here = VirtualServiceReport(key=key, scheduler="wlc", traffic=Traffic(packets=8, bytes=950), backends=(backend,))
     elsewhere = replace(here, key=replace(key, address=key.address + 1))
     machine.data_plane = DataPlaneReport(services=(here, elsewhere))
+    watch = Watch(database=api.database, agents=agents, clock=_Earlier(silent_for), interval=1, sweep=60)
+    asyncio.run(watch.run_once())
     return node
+
+
+class _Earlier(SystemClock):
+    """It was so many seconds ago."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> float:
+        """Then."""
+        return super().now() - self._seconds
 
 
 def test_it_shows_what_the_kernel_has_beside_what_was_asked_for(api: Installation) -> None:
@@ -69,24 +88,28 @@ def test_it_shows_what_the_kernel_has_beside_what_was_asked_for(api: Installatio
 
 
 def test_a_node_that_does_not_answer_is_named(api: Installation) -> None:
-    """The others are shown all the same."""
+    """What it had last is shown with its age; one that was never seen says so."""
     pool, load_balancer = api.pool(), api.load_balancer()
     api.service(load_balancer, pool)
-    node = carried(api, load_balancer)
-    api.agents.node(node.id).reachable = False
-    (shown,) = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()["lb-nodes"]
-    assert (shown["name"], shown["answers"], shown["services"]) == (node.name, False, [])
-    assert "does not answer" in shown["problems"][0]
+    path = f"/admin/v1/load-balancers/{load_balancer}/state"
+    node = carried(api, load_balancer, silent_for=60)
+    (shown,) = api.operators.get(path).json()["lb-nodes"]
+    assert (shown["name"], shown["answers"], len(shown["services"])) == (node.name, False, 1)
+    assert "last seen 60 s ago" in shown["problems"][0]
+    with api.database.write() as connection:
+        node_states.forget_node(connection, node.id)
+    (shown,) = api.operators.get(path).json()["lb-nodes"]
+    assert (shown["answers"], shown["services"]) == (False, [])
+    assert "has not been seen" in shown["problems"][0]
 
 
 def test_it_tells_of_instances_and_nodes_that_do_not_fit(api: Installation) -> None:
     """An instance of the other family is left out, an agent runs another data plane than its node's."""
     pool, load_balancer = api.pool(), api.load_balancer()
     api.service(load_balancer, pool)
-    node = carried(api, load_balancer)
+    carried(api, load_balancer, runs="ipvs")
     member = {"name": "six", "address": "2001:db8:1::1", "hypervisor": "hv-1"}
     created(api.operators.post(f"/admin/v1/instance-pools/{pool}/instances", json=member))
-    api.agents.node(node.id).data_plane_name = "ipvs"
     state = api.operators.get(f"/admin/v1/load-balancers/{load_balancer}/state").json()
     assert "six (2001:db8:1::1) cannot serve http" in state["remarks"][0]
     assert state["lb-nodes"][0]["data-plane"] == "ipvs"

@@ -23,9 +23,11 @@ Run = Callable[..., Result]
 def api(tmp_path: Path) -> Iterator[Installation]:
     """A small installation, whose process does not write its log into what a command prints."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with installation(tmp_path) as made:
-        yield made
-    structlog.reset_defaults()
+    try:
+        with installation(tmp_path) as made:
+            yield made
+    finally:
+        structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_show_prints_what_ipvsadm_users_expect(api: Installation, run: Run) -> N
     api.service(load_balancer, api.pool())
     carried(api, load_balancer)
     text = done(run("lb", "show", "web"))
-    assert "lb-1 (xdp): serves, announces" in text
+    assert "lb-1 (xdp): serves, announces (" in text
     assert "Prot LocalAddress:Port Scheduler" in text
     assert "TCP  192.0.2.0:80 wlc [http] 8 packets, 950 bytes" in text
     (row,) = [line.split() for line in text.splitlines() if line.startswith("  -> 10.")]

@@ -1,131 +1,107 @@
-"""/admin/v1/load-balancers/{id}/state: what the LB nodes' kernels have of a load balancer, asked of them now."""
+"""/admin/v1/load-balancers/{id}/state: what LB nodes have of a load balancer, as the orchestrator saw it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 
-from bascule.api.context import Context, Ctx
+from bascule.api.context import Ctx
 from bascule.balancing.desired import demands_of, left_out
 from bascule.balancing.remarks import mismatch, too_few
 from bascule.model.addresses import address_order
 from bascule.model.configurations import Backend, ServiceConfiguration
-from bascule.model.errors import BasculeError
-from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import LBNode
-from bascule.model.reports import (
-    BackendHealth,
-    BalancerReport,
-    LBNodeReport,
-    VirtualBackendReport,
-    VirtualServiceReport,
-)
+from bascule.model.reports import BackendHealth, BalancerState, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import ServiceKey
-from bascule.store import instance_pools, lb_nodes, load_balancers, placements
+from bascule.store import instance_pools, lb_nodes, load_balancers, node_states, placements
+from bascule.store.node_states import KeptState
+from bascule.store.times import from_seconds
 from bascule.wire.admin_v1_state import BackendStateView, LoadBalancerStateView, NodeStateView, ServiceStateView
 
+FRESH_FOR = 15.0  # seconds; the orchestrator writes down every few seconds what nodes that answer have
 router = APIRouter(prefix="/admin/v1", tags=["operators: load balancers"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
-    """What the store says."""
+    """What the store says; `instances` are names."""
 
     load_balancer: LoadBalancer
-    pools: Mapping[UUID, InstancePool]
-    nodes: tuple[LBNode, ...]
-    remarks: tuple[str, ...]
-
-    @property
-    def instances(self) -> dict[UUID, str]:
-        """The names of the instances."""
-        return {member.id: member.name for pool in self.pools.values() for member in pool.members}
+    instances: Mapping[UUID, str]
+    now: float
 
 
 @router.get("/load-balancers/{id}/state")
-async def get_load_balancer_state(context: Ctx, id: UUID) -> LoadBalancerStateView:  # noqa: A002
+def get_load_balancer_state(context: Ctx, id: UUID) -> LoadBalancerStateView:  # noqa: A002
     """Virtual servers, backends, weights, connections, packets and bytes, by LB node, as the kernels count them."""
-    expected = await run_in_threadpool(_expect, context, id)
-    nodes = await asyncio.gather(*(_ask(context, expected, node) for node in expected.nodes))
-    name, remarks = expected.load_balancer.name, list(expected.remarks)
-    return LoadBalancerStateView(id=id, name=name, remarks=remarks, lb_nodes=list(nodes))
-
-
-def _expect(context: Context, load_balancer_id: UUID) -> _Expected:
     with context.database.read() as connection:
-        placed, nodes = placements.of(connection, load_balancer_id), lb_nodes.list_all(connection)
-        load_balancer = load_balancers.get(connection, load_balancer_id)
-        pools = instance_pools.for_load_balancer(connection, load_balancer_id)
-    demanded = demands_of(load_balancer, pools, {})
-    return _Expected(
-        load_balancer=load_balancer,
-        pools=pools,
-        nodes=tuple(node for node in nodes if node.id in placed),
-        remarks=(*too_few(demanded, nodes), *left_out(load_balancer, pools)),
+        load_balancer = load_balancers.get(connection, id)
+        pools = instance_pools.for_load_balancer(connection, id)
+        placed, nodes = placements.of(connection, id), lb_nodes.list_all(connection)
+        kept = node_states.of_load_balancer(connection, id)
+    names = {member.id: member.name for pool in pools.values() for member in pool.members}
+    expected = _Expected(load_balancer=load_balancer, instances=names, now=context.clock.now())
+    return LoadBalancerStateView(
+        id=id,
+        name=load_balancer.name,
+        remarks=[*too_few(demands_of(load_balancer, pools, {}), nodes), *left_out(load_balancer, pools)],
+        lb_nodes=[_node_view(expected, node, kept.get(node.id)) for node in nodes if node.id in placed],
     )
 
 
-async def _ask(context: Context, expected: _Expected, node: LBNode) -> NodeStateView:
-    try:
-        report = await context.agents.lb_node_report(node)
-    except BasculeError as error:
+def _node_view(expected: _Expected, node: LBNode, kept: KeptState | None) -> NodeStateView:
+    if kept is None:
+        sentence = f"{node.name} has not been seen with it yet: see that its agent and the orchestrator run."
         return NodeStateView(
             lb_node=node.id,
             name=node.name,
             data_plane=node.data_plane,
             answers=False,
-            problems=[error.sentence],
+            problems=[sentence],
             services=[],
         )
-    return _node_view(expected, node, report)
-
-
-def _node_view(expected: _Expected, node: LBNode, report: LBNodeReport) -> NodeStateView:
-    carried = [
-        each for each in report.load_balancers if each.configuration.load_balancer_id == expected.load_balancer.id
-    ]
-    balancer = carried[0] if carried else None
+    state, age = kept.state, max(0.0, expected.now - kept.observed_at)
+    silent = age > FRESH_FOR
+    late = (
+        [f"{node.name} was last seen {age:.0f} s ago: see that its agent and the orchestrator run."] if silent else []
+    )
     return NodeStateView(
         lb_node=node.id,
         name=node.name,
-        data_plane=report.data_plane_name or node.data_plane,
-        answers=True,
-        ready=balancer is not None and balancer.ready,
-        announced=balancer is not None and balancer.announced,
-        problems=[*mismatch(node, report.data_plane_name), *report.problems],
-        services=list(_services(expected, balancer, report)),
+        data_plane=state.data_plane_name or node.data_plane,
+        answers=not silent,
+        observed_at=from_seconds(kept.observed_at),
+        age=round(age, 1),
+        ready=state.balancer.ready,
+        announced=state.balancer.announced,
+        problems=[*late, *mismatch(node, state.data_plane_name), *state.problems],
+        services=list(_services(expected, state)),
     )
 
 
-def _services(expected: _Expected, balancer: BalancerReport | None, report: LBNodeReport) -> Iterator[ServiceStateView]:
+def _services(expected: _Expected, state: BalancerState) -> Iterator[ServiceStateView]:
     """What the data plane has and what it was told, each service once."""
-    address = expected.load_balancer.address
-    present = {each.key: each for each in report.data_plane.services if each.key.address == address}
-    told = {} if balancer is None else {_key(balancer, each): each for each in balancer.configuration.services}
+    present = {each.key: each for each in state.services}
+    configuration = state.balancer.configuration
+    told = {ServiceKey(configuration.address, each.protocol, each.port): each for each in configuration.services}
     names = {service.id: service.name for service in expected.load_balancer.services}
-    health = {} if balancer is None else {(each.service_id, each.instance_id): each for each in balancer.health}
+    health = {(each.service_id, each.instance_id): each for each in state.balancer.health}
     for key in sorted({*present, *told}):
-        found, configuration = present.get(key, VirtualServiceReport(key=key)), told.get(key)
+        found, service = present.get(key, VirtualServiceReport(key=key)), told.get(key)
         yield ServiceStateView(
-            name=None if configuration is None else names.get(configuration.id),
+            name=None if service is None else names.get(service.id),
             protocol=key.protocol,
             address=key.address,
             port=key.port,
             scheduler=found.scheduler,
             packets=found.traffic.packets,
             bytes=found.traffic.bytes,
-            backends=list(_backends(expected, found, configuration, health)),
+            backends=list(_backends(expected, found, service, health)),
         )
-
-
-def _key(balancer: BalancerReport, service: ServiceConfiguration) -> ServiceKey:
-    return ServiceKey(balancer.configuration.address, service.protocol, service.port)
 
 
 def _backends(

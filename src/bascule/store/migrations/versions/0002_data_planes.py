@@ -1,4 +1,4 @@
-"""What LB nodes run, how instances are reached, how clients stay on them
+"""What LB nodes run, how instances are reached, how clients stay on them, what nodes have
 
 Only adds, with defaults of the database's own: the release before can still write.
 """
@@ -26,10 +26,20 @@ def upgrade() -> None:
     )
     op.add_column("services", sa.Column("persistence_timeout", sa.Integer(), nullable=True))
     op.add_column("services", sa.Column("persistence_prefix_length", sa.Integer(), nullable=True))
+    op.create_table(
+        "node_states",
+        sa.Column("lb_node_id", sa.String(length=36), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("observed_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("lb_node_id", "load_balancer_id", name=op.f("pk_node_states")),
+    )
+    op.create_index("ix_node_states_load_balancer_id", "node_states", ["load_balancer_id"])
 
 
 def downgrade() -> None:
     """Go back."""
+    op.drop_table("node_states")
     for table, columns in (
         ("services", ("persistence_prefix_length", "persistence_timeout", "forwarding_method")),
         ("instances", ("forwarding_method",)),
