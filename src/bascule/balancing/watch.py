@@ -47,6 +47,7 @@ class Watch:
         self._reports = Reports(agents, clock)
         self._interval, self._sweep = interval, sweep
         self._seen: dict[UUID, float | None] = {}
+        self._kept: dict[UUID, Mapping[UUID, str]] = {}
         self._foreign: frozenset[UUID] = frozenset()
         self._mismatches: frozenset[str] = frozenset()
         self._swept_at = self._states_kept_at = float("-inf")
@@ -98,19 +99,29 @@ class Watch:
 
     def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
         now = self._clock.now()
-        keep_states = now - self._states_kept_at >= _STATES_EVERY
-        self._states_kept_at = now if keep_states else self._states_kept_at
+        states = self._states_to_keep(reports, now)
         with self._database.write() as connection:
             for node, report in reports.items():
                 if isinstance(report, LBNodeReport):
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
-            if keep_states:
-                for node, report in reports.items():
-                    if isinstance(report, LBNodeReport):
-                        node_states.replace_node(connection, node.id, states_of(report), now)
+            for node_id, found in states.items():
+                node_states.replace_node(connection, node_id, found, self._kept.get(node_id), now)
             for load_balancer_id, reason in doubts.items():
                 changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
+
+        self._kept.update(states)
+
+    def _states_to_keep(self, reports: NodeReports, now: float) -> dict[UUID, Mapping[UUID, str]]:
+        """What every LB node that answers has, when it is time to write it down."""
+        if now - self._states_kept_at < _STATES_EVERY:
+            return {}
+        self._states_kept_at = now
+        return {
+            node.id: node_states.written(states_of(report))
+            for node, report in reports.items()
+            if isinstance(report, LBNodeReport)
+        }
 
     def _sweep_when_due(self, known: Set[UUID]) -> None:
         """Ask for everything once per period, spread over it."""

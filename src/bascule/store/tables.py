@@ -47,6 +47,8 @@ lb_nodes = _noun(
     Column("failure_domain", String(255), nullable=False, default=""),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("data_plane", String(16), nullable=False, server_default="xdp"),
+    # When the watch last wrote down what it has (`node_states`).
+    Column("seen_at", Float, nullable=True),
 )
 
 hypervisors = _noun(
@@ -201,7 +203,6 @@ node_states = Table(
     Column("lb_node_id", _ID, primary_key=True),
     Column("load_balancer_id", _ID, primary_key=True, index=True),
     Column("state", Text, nullable=False),
-    Column("observed_at", Float, nullable=False),
 )
 
 orchestration = orchestration_tables.define(metadata)

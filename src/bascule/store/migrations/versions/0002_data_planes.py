@@ -19,6 +19,7 @@ def upgrade() -> None:
     op.add_column(
         "lb_nodes", sa.Column("data_plane", sa.String(length=16), nullable=False, server_default=sa.text("'xdp'"))
     )
+    op.add_column("lb_nodes", sa.Column("seen_at", sa.Float(), nullable=True))
     op.add_column("instances", sa.Column("forwarding_method", sa.String(length=16), nullable=True))
     op.add_column(
         "services",
@@ -31,7 +32,6 @@ def upgrade() -> None:
         sa.Column("lb_node_id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("observed_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("lb_node_id", "load_balancer_id", name=op.f("pk_node_states")),
     )
     op.create_index("ix_node_states_load_balancer_id", "node_states", ["load_balancer_id"])
@@ -43,7 +43,7 @@ def downgrade() -> None:
     for table, columns in (
         ("services", ("persistence_prefix_length", "persistence_timeout", "forwarding_method")),
         ("instances", ("forwarding_method",)),
-        ("lb_nodes", ("data_plane",)),
+        ("lb_nodes", ("seen_at", "data_plane")),
     ):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in columns:
