@@ -75,5 +75,14 @@ def _report(service: VirtualService) -> VirtualServiceReport:
     backends = sorted(service.backends, key=lambda backend: address_order(backend.address))
     return VirtualServiceReport(
         key=service.key,
-        backends=tuple(VirtualBackendReport(address=each.address, weight=each.weight) for each in backends),
+        scheduler=service.strategy,
+        backends=tuple(
+            VirtualBackendReport(
+                address=each.address,
+                weight=each.weight,
+                method=each.method,
+                port=each.target_port if each.method is ForwardingMethod.TRANSLATION else service.key.port,
+            )
+            for each in backends
+        ),
     )

@@ -20,6 +20,7 @@ from bascule.model.errors import InvalidInput
 from bascule.programs.settings import LBAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
+from bascule.system.own_addresses import own_addresses
 from bascule.system.sole_process import sole_process
 
 
@@ -95,7 +96,7 @@ def build(settings: LBAgentSettings) -> LBAgent:
         orders=StateFile(folder / "load-balancers.json", DESIRED, DesiredState),
         verdicts=StateFile(folder / "verdicts.json", VERDICTS, tuple),
         health_checks=HealthCheckRunner(probes, random=Random()),  # noqa: S311  phases are no secret
-        enforcement=Enforcement(data_plane, announcer),
+        enforcement=Enforcement(data_plane, announcer, own_addresses),
         interval=settings.enforce_interval,
         notifier=Notifier(scripts, settings.notify_script) if settings.notify_script else None,
     )

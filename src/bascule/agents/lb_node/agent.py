@@ -107,9 +107,10 @@ class LBAgent:
     async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
         """Obey, wait for the first verdicts on new instances, enforce, and tell what is there now.
 
-        Raises StaleCommand, InvalidInput, Taken, or SystemFailure when the disk refuses; nothing is changed then.
+        Raises StaleCommand, InvalidInput, Taken, Conflict, or SystemFailure when the disk refuses: nothing is changed.
         """
         identity = configuration.load_balancer_id
+        serving.check_carried(configuration, self._enforcement.data_plane_name, self._enforcement.capabilities)
         async with self._keeper.lock(identity):
             await self._keeper.put(configuration, lambda state: serving.check(state.configurations))
             self._leaving.discard(identity)
@@ -155,6 +156,7 @@ class LBAgent:
         return LBNodeReport(
             node=self.node,
             started_at=self.started_at,
+            data_plane_name=self._enforcement.data_plane_name,
             load_balancers=tuple(self._report_on(each, observed) for each in self._keeper.state.configurations),
             data_plane=observed.data_plane,
             announcer=observed.announcer,

@@ -10,12 +10,14 @@ from uuid import UUID
 from bascule.agents.lb_node.quorum import weight_of
 from bascule.healthchecks.interface import Target, TargetKey
 from bascule.healthchecks.verdict import Verdict
+from bascule.model import demands
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration
-from bascule.model.errors import InvalidInput, Taken
+from bascule.model.data_planes import Capabilities
+from bascule.model.errors import Conflict, InvalidInput, Taken
 from bascule.model.health_check_rules import PORT_MAX, problem_of
 from bascule.model.health_checks import Health, OnFailure
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
 
 _WEIGHT_MAX = 100
 _SEED_MAX = 2**64 - 1
@@ -83,7 +85,7 @@ def _service(
                 address=address,
                 weight=weight,
                 target_port=service.target_port,
-                method=methods.get(address, ForwardingMethod.TUNNEL),
+                method=methods.get(address, service.sorry_method),
             )
             for address, weight in sorted(weights.items(), key=lambda item: address_order(item[0]))
         ),
@@ -125,6 +127,15 @@ def check(configurations: Iterable[BalancerConfiguration]) -> None:
                 field="address",
             )
         _check_one(configuration)
+
+
+def check_carried(configuration: BalancerConfiguration, name: str, capabilities: Capabilities) -> None:
+    """Refuse at once what the node's data plane has not: a pass would fail for every load balancer. Raises Conflict."""
+    lacking = ", ".join(
+        demand.words for demand in demands.missing(demands.of_configuration(configuration), capabilities)
+    )
+    if lacking:
+        raise Conflict(f"This node's data plane {name} has no {lacking}: register the node with what it runs.")
 
 
 def _check_one(configuration: BalancerConfiguration) -> None:

@@ -135,6 +135,8 @@ def _report(found: Found) -> VirtualServiceReport:
         VirtualBackendReport(
             address=to.address,
             weight=to.weight,
+            method=to.method,
+            port=to.port,
             traffic=load.traffic,
             active_connections=load.active,
             inactive_connections=load.inactive,
@@ -143,6 +145,7 @@ def _report(found: Found) -> VirtualServiceReport:
     )
     return VirtualServiceReport(
         key=found.server.key,
+        scheduler=found.server.scheduler,
         traffic=found.traffic,
         backends=tuple(sorted(backends, key=lambda each: address_order(each.address))),
     )
