@@ -31,7 +31,8 @@ APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev li
 
 setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts
 
-native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/tc_decapsulate.bpf.o $(NATIVE)/libbascule.so
+native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/tc_decapsulate.bpf.o $(NATIVE)/lab_passage.bpf.o \
+        $(NATIVE)/libbascule.so
 
 $(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@

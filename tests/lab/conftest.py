@@ -78,7 +78,7 @@ def lacking(*modules: str) -> str:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             return f"the module {module} is missing"
-    for name in ("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o") if modules else ():
+    for name in ("lab_passage.bpf.o", *(("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o") if modules else ())):
         if not (DIRECTORY / name).exists():
             return f"{name} is not built: run `make native`"
     return ""
