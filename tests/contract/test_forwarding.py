@@ -22,6 +22,9 @@ from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.fake import FakeForwarding
 from bascule.forwarding.interface import Forwarding
 from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.legacy import listing as iptables
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.legacy.render import TRANSLATE, translation
 from bascule.forwarding.netfilter.listing import read
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
@@ -176,7 +179,21 @@ class NetfilterStage(RealStage):
         return call_in(self.namespace, lambda: run(["nft", *words.split()]))
 
 
-STAGES: dict[str, type[RealStage]] = {"ebpf": EbpfStage, "netfilter": NetfilterStage}
+class IptablesStage(RealStage):
+    """The same driver on a kernel whose nftables cannot translate."""
+
+    def new(self) -> Forwarding:
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=SOURCES, tunnel_mtu=1480, tables=(LegacyTable,))
+
+    def held(self) -> frozenset[ForwardingRule]:
+        return iptables.read(call_in(self.namespace, lambda: run(["iptables-legacy-save", "--counters"]))).rules()
+
+    def delete(self, rule: ForwardingRule) -> None:
+        words = f"iptables-legacy -t nat -D {TRANSLATE.name} {translation(rule)}".split()
+        call_in(self.namespace, lambda: run(words))
+
+
+STAGES: dict[str, type[RealStage]] = {"ebpf": EbpfStage, "netfilter": NetfilterStage, "iptables": IptablesStage}
 
 
 def _let_forward() -> None:

@@ -9,18 +9,22 @@ instance sees the second connection come from another port: the kernel must tell
 
 Rules of others that write marks in prerouting before `dstnat - 10` (priority -110) must spare packets that carry one.
 
+Where the kernel's nftables has no family `ip`, iptables-legacy translates: `start` tries what there is, in turn.
+
 Should somebody flush nftables, new connections are dropped on their way back to the LB nodes until the next `enforce`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.kernel import NatTable
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.table import Table
 from bascule.forwarding.netfilter.uplinks import Uplinks
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
@@ -28,10 +32,12 @@ from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
 
 _HEADERS = 40  # bytes, IPv4 and TCP without options (RFC 791, RFC 9293)
+# Each makes a table for the MSS, in bytes, that instances may offer. The first that this kernel takes is used.
+TABLES: tuple[Callable[[int], Table], ...] = (NatTable, LegacyTable)
 
 
 class NetfilterForwarding:
-    """Keeps the nftables table and the decapsulation as the rules say. Only the kernel is asked what is in place."""
+    """Keeps the NAT table and the decapsulation as the rules say. Only the kernel is asked what is in place."""
 
     name = "netfilter"
 
@@ -42,18 +48,22 @@ class NetfilterForwarding:
         tunnel_sources: Sequence[IPv4Network],
         tunnel_mtu: int,
         object_path: Path = native.DIRECTORY / "tc_decapsulate.bpf.o",
+        tables: Sequence[Callable[[int], Table]] = TABLES,
     ) -> None:
         """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
         self._names = tuple(uplinks)
         self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
         self._object_path = object_path
-        self._table = NatTable(tunnel_mtu - _HEADERS)
+        self._tables = [table(tunnel_mtu - _HEADERS) for table in tables]
+        self._table = self._tables[0]
+        self._notes: tuple[str, ...] = ()
         self._uplinks: Uplinks | None = None
         self._missing: Mapping[IPAddress, str] = {}
 
     def start(self) -> None:
         """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
-        self._table.start()
+        self._table = _first_that_starts(self._tables)
+        self._notes = (self._table.note,) if self._table.note else ()
         self._uplinks = Uplinks(self._names, self._settings, self._object_path)
 
     def enforce(self, rules: Set[ForwardingRule]) -> tuple[str, ...]:
@@ -64,7 +74,7 @@ class NetfilterForwarding:
         uplinks = self._started()
         instances = {rule.instance for rule in rules}
         found, missing = interfaces.find(instances, uplinks.indexes())
-        repairs = self._tell_missing(missing)
+        repairs, self._notes = [*self._notes, *self._tell_missing(missing)], ()
         uplinks.forget_all_but(instances)
         repairs += self._table.enforce({rule for rule in rules if rule.instance in found}, instances)
         uplinks.learn(instances)
@@ -76,10 +86,10 @@ class NetfilterForwarding:
     def observe(self) -> ForwardingReport:
         """An instance is in place when it has a rule, the table is whole, and every uplink decapsulates."""
         uplinks = self._started()
-        counters = {**uplinks.counters(), **self._table.counters()}
-        whole = uplinks.are_attached() and self._table.is_whole()
-        instances = {rule.instance for rule in self._table.read().rules} if whole else ()
-        return ForwardingReport(instances=frozenset(instances), counters=counters)
+        seen = self._table.observe()
+        whole = seen.whole and uplinks.are_attached()
+        instances = {rule.instance for rule in seen.rules} if whole else ()
+        return ForwardingReport(instances=frozenset(instances), counters={**uplinks.counters(), **seen.counters})
 
     def close(self) -> None:
         """Close every handle; table and programs stay."""
@@ -95,3 +105,16 @@ class NetfilterForwarding:
     def _tell_missing(self, missing: Mapping[IPAddress, str]) -> list[str]:
         told, self._missing = self._missing, missing
         return [sentence for instance, sentence in missing.items() if told.get(instance) != sentence]
+
+
+def _first_that_starts(tables: Sequence[Table]) -> Table:
+    """Raises SystemFailure with what each lacks when none does."""
+    refusals = []
+    for table in tables:
+        try:
+            table.start()
+        except SystemFailure as error:
+            refusals.append(error.sentence)
+        else:
+            return table
+    raise SystemFailure(" ".join(refusals))

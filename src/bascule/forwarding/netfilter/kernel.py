@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from bascule.forwarding.netfilter import listing, render
+from bascule.forwarding.netfilter.table import Observed
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
@@ -19,6 +20,8 @@ _TIMEOUT = 30.0  # seconds
 
 class NatTable:
     """The table of one network namespace; every other table is left alone."""
+
+    note = ""
 
     def __init__(self, largest_segment: int) -> None:
         """`largest_segment` is the MSS, in bytes, that instances may offer."""
@@ -67,6 +70,10 @@ class NatTable:
             return listing.counters(run(["nft", "-j", "list", "counters", "table", *_NAME]))
         except SystemFailure:
             return {}
+
+    def observe(self) -> Observed:
+        """Ask the kernel."""
+        return Observed(rules=self.read().rules, whole=self.is_whole(), counters=self.counters())
 
     def _try(self) -> str:
         run(["nft", "-f", "-"], stdin=self._script)

@@ -1,0 +1,1 @@
+"""The same translation by iptables-legacy, for kernels whose nftables has no family `ip`. IPv4 only."""
