@@ -21,6 +21,9 @@ from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.interface import Forwarding
 from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.kernel import NatTable
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.table import Table
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
@@ -34,6 +37,8 @@ INSTANCES = (IPv4Address("10.128.0.11"), IPv4Address("10.128.0.12"))
 TUNNEL_SOURCES = (IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16"))
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
+# What the forwarding `netfilter` translates by; the kernel decides for itself unless it is told.
+_TABLES: dict[str, Callable[[int], Table]] = {"netfilter": NatTable, "iptables": LegacyTable}
 
 T = TypeVar("T")
 
@@ -42,7 +47,7 @@ class Network:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
     def __init__(self, directory: Path, forwarding: str = "ebpf") -> None:
-        """`forwarding` names the driver, as the agent's settings do."""
+        """`forwarding` names the driver, as the agent's settings do, or is `iptables`: `netfilter` without nftables."""
         self.forwarding = forwarding
         self._name = f"t{uuid.uuid4().hex[:8]}"
         self._directory = directory
@@ -159,8 +164,9 @@ class Network:
 
 
 def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
-    if forwarding == "netfilter":
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480)
+    if forwarding in _TABLES:
+        tables = (_TABLES[forwarding],)
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, tables=tables)
     return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir)
 
 

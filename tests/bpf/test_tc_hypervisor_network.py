@@ -1,7 +1,8 @@
 """Real packets: a client, its LB node's tunnels, a hypervisor and two instances, each with its own network stack.
 
-Over both drivers, which differ in two things: `netfilter` translates ICMP errors of connections that it knows only, and
-gives a client's connection another source port where that client speaks to the instance directly from the same one.
+Over both drivers, the second by nftables and by iptables. They differ in two things: `netfilter` translates ICMP errors
+of connections that it knows only, and gives a client's connection another source port where that client speaks to the
+instance directly from the same one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MEGABYTES_8 = bytes(range(256)) * 32768
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 
 
-@pytest.fixture(params=["ebpf", "netfilter"])
+@pytest.fixture(params=["ebpf", "netfilter", "iptables"])
 def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     """The namespaces, with tunnels to the first instance for ports 80 and 53 and to the second for port 81."""
     with Network(tmp_path, request.param) as built:
@@ -189,6 +190,7 @@ def test_an_instance_behind_a_bridge(network: Network) -> None:
 
 def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
     """A tunnelled packet for a port without rule is dropped, and counted once per packet."""
+    network.ip("hypervisor", f"route add {VIP} via {CLIENT}")
     driver = network.driver(WEB)
     network.send_raw(tunnelled(FIRST, udp(Ends(CLIENT, 40000, VIP, 9))))
 
