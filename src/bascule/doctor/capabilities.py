@@ -51,8 +51,7 @@ def check_capabilities(facts: Facts, choice: Choice) -> Iterator[Finding]:
         yield _verdict("announcer vrrp", lacks, chosen=choice.announcer == "vrrp")
     if Role.HYPERVISOR in choice.roles:
         yield _verdict("forwarding ebpf", list(_tc(system)), chosen=choice.forwarding == "ebpf")
-        lacks = [*_tc(system), *_nftables(system, "ip")]
-        yield _verdict("forwarding netfilter", lacks, chosen=choice.forwarding == "netfilter")
+        yield _netfilter(system, choice)
     if system.jit is False:
         yield warning(
             "bpf jit",
@@ -97,6 +96,14 @@ def _verdict(subject: str, lacks: list[Lack], *, chosen: bool) -> Finding:
     sentence = f"The {subject} cannot run here: {'; '.join(lack.sentence for lack in lacks)}."
     fix = " && ".join(lack.fix for lack in lacks if lack.fix)
     return (problem if chosen else warning)(subject, sentence, fix)
+
+
+def _netfilter(system: SystemFacts, choice: Choice) -> Finding:
+    """By nftables, or without it by iptables-legacy."""
+    subject, lacks, nftables = "forwarding netfilter", list(_tc(system)), list(_nftables(system, "ip"))
+    if nftables and system.iptables and not lacks:
+        return ok(subject, f"The {subject} can run here, by iptables-legacy: {nftables[0].sentence}.")
+    return _verdict(subject, [*lacks, *nftables], chosen=choice.forwarding == "netfilter")
 
 
 def _bpf(system: SystemFacts) -> Iterator[Lack]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 
 import typer
@@ -52,6 +52,9 @@ def doctor(
     tunnel_mtu: Annotated[
         int, typer.Option(envvar="BASCULE_TUNNEL_MTU", help="The longest packet in the tunnel, in bytes.")
     ] = 1480,
+    tunnel_source: Annotated[
+        str, typer.Option(envvar="BASCULE_TUNNEL_SOURCE", help="LB node: the sources of tunnels that are accepted.")
+    ] = "10.99.0.0/16",
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
     ] = Output.TABLE,
@@ -68,6 +71,7 @@ def doctor(
         interfaces=_words(interface),
         uplinks=_words(uplink),
         tunnel_mtu=tunnel_mtu,
+        tunnel_source=_network(tunnel_source),
     )
     require_known(choice)
     findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
@@ -88,6 +92,15 @@ def _address(text: str) -> IPAddress:
         return IPv4Address(text)
     except ValueError:
         raise InvalidInput(f"{text!r} is no IPv4 address: write --towards 192.0.2.20.", field="towards") from None
+
+
+def _network(text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{text!r} is no IPv4 network: write --tunnel-source 10.99.0.0/16.", field="tunnel-source"
+        ) from None
 
 
 def _print(findings: Iterable[Finding]) -> None:

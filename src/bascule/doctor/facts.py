@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network
 from typing import Any
 
 from bascule.model.addresses import IPAddress
+
+# What the LB agent's settings say unless told otherwise.
+_SHARED = IPv4Network("10.99.0.0/16")
 
 
 class Role(StrEnum):
@@ -36,6 +40,7 @@ class Choice:
     interfaces: tuple[str, ...] = ()
     uplinks: tuple[str, ...] = ()
     tunnel_mtu: int = 1480
+    tunnel_source: IPv4Network = _SHARED
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -58,7 +63,8 @@ class Assignment:
 class SystemFacts:
     """The same in every network namespace of the machine. A version is None when the program is not installed.
 
-    `nft_families` are the families in which the kernel's nftables took rules like ours, NAT for `ip` among them.
+    `nft_families` are the families in which the kernel's nftables took rules like ours, NAT for `ip` among them;
+    `iptables` is whether iptables-legacy takes such rules too.
     """
 
     kernel: str = ""
@@ -69,6 +75,7 @@ class SystemFacts:
     jit: bool | None = None
     clsact: bool = True
     nft_families: frozenset[str] = frozenset({"ip", "inet"})
+    iptables: bool = False
     modules: Mapping[str, Presence] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     assignments: tuple[Assignment, ...] = ()
@@ -93,10 +100,15 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented."""
+    """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented.
+
+    `gateway` and `source` are the route's: what it leads to, and the address of ours that packets there begin with.
+    """
 
     address: IPAddress
     interface: str = ""
+    gateway: IPAddress | None = None
+    source: IPAddress | None = None
     route_mtu: int | None = None
     answered: int | None = None
 

@@ -1,13 +1,16 @@
-"""Checks that a tunnelled packet fits the way between LB nodes and hypervisors. Pure."""
+"""Checks that tunnelled packets fit the way between LB nodes and hypervisors, and whence they come. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 
-from bascule.doctor.facts import Choice, Facts, Path
+from bascule.doctor.facts import Choice, Facts, Path, Role
 from bascule.doctor.findings import Finding, ok, problem, warning
 
 TUNNEL_HEADER = 20  # bytes, IPv4 in IPv4 (RFC 2003)
+# XDP writes an outer source of its own; IPVS takes that of the route.
+_CHOSEN_BY_ROUTE = ("ipvs", "keepalived")
 CLIENT_PACKET = 1500  # bytes, the longest that clients behind Ethernet send
 
 
@@ -20,6 +23,24 @@ def check_paths(facts: Facts, choice: Choice) -> Iterator[Finding]:
     """A finding for each way."""
     for path in facts.network.paths:
         yield _check(path, choice.tunnel_mtu)
+        if Role.LB_NODE in choice.roles and choice.dataplane in _CHOSEN_BY_ROUTE and path.source is not None:
+            yield _outer_source(path, choice.tunnel_source)
+
+
+def _outer_source(path: Path, accepted: IPv4Network) -> Finding:
+    subject = f"outer source to {path.address}"
+    if path.source in accepted:
+        return ok(subject, f"IPVS's tunnels to {path.address} leave with source {path.source}, which is in {accepted}.")
+    via = f" via {path.gateway}" if path.gateway else ""
+    shared = accepted[min(1, accepted.num_addresses - 1)]
+    return warning(
+        subject,
+        f"IPVS's tunnels to {path.address} leave with source {path.source}, the route's own, which is not in"
+        f" {accepted} (BASCULE_TUNNEL_SOURCE): see that the hypervisor's BASCULE_TUNNEL_SOURCES has it, or give the"
+        " route another.",
+        f"ip address replace {shared}/32 dev lo"
+        f" && ip route replace {path.address}{via} dev {path.interface} src {shared}",
+    )
 
 
 def _check(path: Path, tunnel_mtu: int) -> Finding:

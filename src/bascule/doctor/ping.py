@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -31,10 +33,20 @@ def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> 
         (link,) = netlink.get_links(route.get_attr("RTA_OIF"))
         metrics = route.get_attr("RTA_METRICS")
         mtu = (metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU")
-        name = link.get_attr("IFLA_IFNAME")
+        way = Path(
+            address=address,
+            interface=link.get_attr("IFLA_IFNAME"),
+            gateway=_address(route.get_attr("RTA_GATEWAY")),
+            source=_address(route.get_attr("RTA_PREFSRC")),
+            route_mtu=mtu,
+        )
     fitting = (size for size in sizes if size <= mtu)
     answered = next((size for size in fitting if _echo(address, size, timeout)), None)
-    return Path(address=address, interface=name, route_mtu=mtu, answered=answered)
+    return replace(way, answered=answered)
+
+
+def _address(text: str | None) -> IPAddress | None:
+    return ip_address(text) if text else None
 
 
 def _echo(address: IPAddress, size: int, timeout: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from ipaddress import IPv4Network
 
 from bascule.doctor import facts
 from bascule.doctor.diagnosis import diagnose, problems
@@ -13,7 +14,7 @@ from bascule.doctor.paths import TUNNEL_HEADER
 from bascule.lab.network import namespace
 from bascule.lab.roster import agent_program
 from bascule.lab.state import Lab
-from bascule.lab.topology import UPLINK, Host, Role
+from bascule.lab.topology import TUNNEL_SOURCE, UPLINK, Host, Role
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import call_in
 
@@ -48,5 +49,6 @@ def _choice(lab: Lab, host: Host) -> Choice:
         announcer=settings.get("BASCULE_ANNOUNCER", "bgp"),
         interfaces=(UPLINK,),
         uplinks=(UPLINK,),
+        tunnel_source=IPv4Network(settings.get("BASCULE_TUNNEL_SOURCE", TUNNEL_SOURCE)),
         tunnel_mtu=int(settings.get("BASCULE_TUNNEL_MTU", lab.shape.underlay_mtu - TUNNEL_HEADER)),
     )

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from bascule.model.data_planes import DataPlaneName
+
 VIPS = IPv4Network("203.0.113.16/28")
 TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
 INSTANCE_PORT = 8080
@@ -41,7 +43,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What can be chosen about a lab."""
+    """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane."""
 
     underlay_mtu: int = 1600
     lb_nodes: int = 2
@@ -49,6 +51,12 @@ class Shape:
     instances_per_hypervisor: int = 2
     client_addresses: int = 16
     forwarding: str = "ebpf"
+    dataplane: DataPlaneName = DataPlaneName.XDP
+
+
+def usual_forwarding(dataplane: DataPlaneName) -> str:
+    """What hypervisors run unless somebody chooses: eBPF on both sides, or the kernel's own means on both."""
+    return "ebpf" if dataplane is DataPlaneName.XDP else "netfilter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +160,8 @@ def _node(name: str, role: Role, subnet: int, shape: Shape) -> tuple[Host, Link]
         sysctls={"net.ipv4.ip_forward": "1"} if forwards else {},
     )
     lower = End(host=name, interface=UPLINK, addresses=(address,))
-    upper = End(host="router", interface=name, addresses=(gateway,), receive_offload=role is Role.LB_NODE)
+    redirects = role is Role.LB_NODE and shape.dataplane is DataPlaneName.XDP
+    upper = End(host="router", interface=name, addresses=(gateway,), receive_offload=redirects)
     return host, Link(lower=lower, upper=upper, mtu=shape.underlay_mtu if forwards else CLIENT_MTU)
 
 
