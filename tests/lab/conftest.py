@@ -132,14 +132,14 @@ def balancer(shared: Balancer) -> Iterator[Balancer]:
     repair(shared)
 
 
-def create_balancer(lab: Lab, api: ControlPlane, name: str) -> Balancer:
+def create_balancer(lab: Lab, api: ControlPlane, name: str, *, timeout: float = 20) -> Balancer:
     """Create a load balancer with both services, and wait until they are answered."""
     created = api.create_load_balancer(name)
     for service, protocol, port in (("web", Protocol.TCP, 80), ("who", Protocol.UDP, 53)):
         wanted = Port(name=service, protocol=protocol, port=port, target_port=INSTANCE_PORT)
         api.add_service(created.id, wanted)
     balancer = Balancer(lab, api, created.id, created.ip)
-    balancer.wait_until_answered_by(instances(lab, SERVING))
+    balancer.wait_until_answered_by(instances(lab, SERVING), timeout)
     return balancer
 
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 
 from bascule.doctor.facts import Choice, Facts, Path, Role
 from bascule.doctor.findings import Finding, ok, problem, warning
+from bascule.model.addresses import IPAddress
 
 TUNNEL_HEADER = 20  # bytes, IPv4 in IPv4 (RFC 2003)
 # XDP writes an outer source of its own; IPVS takes that of the route.
@@ -31,15 +32,27 @@ def _outer_source(path: Path, accepted: IPv4Network) -> Finding:
     subject = f"outer source to {path.address}"
     if path.source in accepted:
         return ok(subject, f"IPVS's tunnels to {path.address} leave with source {path.source}, which is in {accepted}.")
-    via = f" via {path.gateway}" if path.gateway else ""
-    shared = accepted[min(1, accepted.num_addresses - 1)]
     return warning(
         subject,
         f"IPVS's tunnels to {path.address} leave with source {path.source}, the route's own, which is not in"
-        f" {accepted} (BASCULE_TUNNEL_SOURCE): see that the hypervisor's BASCULE_TUNNEL_SOURCES has it, or give the"
-        " route another.",
-        f"ip address replace {shared}/32 dev lo"
-        f" && ip route replace {path.address}{via} dev {path.interface} src {shared}",
+        f" {accepted} (BASCULE_TUNNEL_SOURCE): hypervisors that do not name it in BASCULE_TUNNEL_SOURCES pass them on.",
+        _another_source(path, accepted[min(1, accepted.num_addresses - 1)]),
+    )
+
+
+def _another_source(path: Path, shared: IPAddress) -> str:
+    """Commands that give IPVS's tunnels, whose route is looked up without a protocol, an outer source of their own.
+
+    Health checks keep the node's: what answers a source that LB nodes share would be spread over all of them.
+    """
+    via = f" via {path.gateway}" if path.gateway else ""
+    return " && ".join(
+        (
+            f"ip address replace {shared}/32 dev lo",
+            *(f"ip rule add pref 100 ipproto {protocol} lookup main" for protocol in ("icmp", "tcp", "udp")),
+            f"ip rule add pref 101 to {path.address} lookup 100",
+            f"ip route replace {path.address}{via} dev {path.interface} src {shared} table 100",
+        )
     )
 
 

@@ -49,20 +49,29 @@ ForwardingOption = Annotated[
     typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
 ]
 
+CheckInterval = Annotated[
+    int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
+]
+
 
 @lab_app.command()
 def up(
+    *,
     name: Name = "demo",
     underlay_mtu: Annotated[int, typer.Option(help="MTU between router, LB nodes and hypervisors.")] = 1600,
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
+    check_interval: CheckInterval = 1,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
     console = Console()
     with console.status("Building") as line:
         shape = Shape(
-            underlay_mtu=underlay_mtu, dataplane=dataplane, forwarding=forwarding or usual_forwarding(dataplane)
+            underlay_mtu=underlay_mtu,
+            dataplane=dataplane,
+            forwarding=forwarding or usual_forwarding(dataplane),
+            check_interval=check_interval,
         )
         lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")
@@ -145,14 +154,18 @@ def revive_node(node: str, name: Name = "demo") -> None:
 
 @lab_app.command()
 def demo(
+    *,
     name: Name = "demo",
     keep: Annotated[bool, typer.Option(help="Leave the lab up in the end, to play with.")] = False,
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
+    check_interval: CheckInterval = 1,
     exchanges: Annotated[int, typer.Option(min=64, help="Connections and requests at a time.")] = EXCHANGES,
 ) -> None:
     """Show it all within two minutes: traffic, direct replies, scaling, the death of an LB node."""
-    shape = Shape(dataplane=dataplane, forwarding=forwarding or usual_forwarding(dataplane))
+    shape = Shape(
+        dataplane=dataplane, forwarding=forwarding or usual_forwarding(dataplane), check_interval=check_interval
+    )
     held = run_demo(name, shape, exchanges=exchanges, keep=keep, console=Console())
     raise typer.Exit(0 if held else 1)
 

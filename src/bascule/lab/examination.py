@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Network
 
 from bascule.doctor import facts
 from bascule.doctor.diagnosis import diagnose, problems
@@ -49,6 +48,6 @@ def _choice(lab: Lab, host: Host) -> Choice:
         announcer=settings.get("BASCULE_ANNOUNCER", "bgp"),
         interfaces=(UPLINK,),
         uplinks=(UPLINK,),
-        tunnel_source=IPv4Network(settings.get("BASCULE_TUNNEL_SOURCE", TUNNEL_SOURCE)),
+        tunnel_source=TUNNEL_SOURCE,
         tunnel_mtu=int(settings.get("BASCULE_TUNNEL_MTU", lab.shape.underlay_mtu - TUNNEL_HEADER)),
     )

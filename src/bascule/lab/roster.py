@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 
 from bascule.lab.state import Lab
 from bascule.lab.topology import (
@@ -17,7 +16,6 @@ from bascule.lab.topology import (
     Host,
     Role,
 )
-from bascule.model.data_planes import DataPlaneName
 
 # The API runs outside every namespace, so that a browser and the command line reach it.
 OUTSIDE = ""
@@ -117,7 +115,7 @@ def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
     return {
         "BASCULE_DATAPLANE": lab.shape.dataplane.value,
         "BASCULE_INTERFACES": UPLINK,
-        "BASCULE_TUNNEL_SOURCE": str(_tunnel_source(lab, host)),
+        "BASCULE_TUNNEL_SOURCE": str(TUNNEL_SOURCE),
         "BASCULE_RUN_DIR": f"{lab.folder(host.name)}/run",
         "BASCULE_BGP_LOCAL_AS": str(LB_AS),
         "BASCULE_BGP_ROUTER_ID": str(host.address),
@@ -127,19 +125,11 @@ def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
     }
 
 
-def _tunnel_source(lab: Lab, host: Host) -> IPv4Network:
-    """XDP writes outer sources that all LB nodes share. IPVS takes the node's own address, to which the answers to its
-    health checks come back too: a shared one, set by a route, would have them spread over all LB nodes.
-    """
-    return TUNNEL_SOURCE if lab.shape.dataplane is DataPlaneName.XDP else IPv4Network(host.address)
-
-
 def _hypervisor_settings(lab: Lab) -> dict[str, str]:
-    sources = {str(_tunnel_source(lab, host)) for host in lab.topology.of_role(Role.LB_NODE)}
     return {
         "BASCULE_FORWARDING": lab.shape.forwarding,
         "BASCULE_UPLINKS": UPLINK,
-        "BASCULE_TUNNEL_SOURCES": " ".join(sorted(sources)),
+        "BASCULE_TUNNEL_SOURCES": str(TUNNEL_SOURCE),
         "BASCULE_TUNNEL_MTU": str(lab.shape.underlay_mtu - _TUNNEL_HEADER),
     }
 
