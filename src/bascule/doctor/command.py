@@ -46,6 +46,9 @@ def doctor(
         list[str] | None,
         typer.Option(help="Try how long packets to this hypervisor or LB node may be.", metavar="ADDRESS"),
     ] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(help="LB node: look up the way of tunnels to this instance.", metavar="ADDRESS")
+    ] = None,
     dataplane: Annotated[str, typer.Option(envvar="BASCULE_DATAPLANE", help="The data plane to run.")] = "xdp",
     forwarding: Annotated[str, typer.Option(envvar="BASCULE_FORWARDING", help="The forwarding to run.")] = "ebpf",
     announcer: Annotated[str, typer.Option(envvar="BASCULE_ANNOUNCER", help="The announcer to run.")] = "bgp",
@@ -74,7 +77,8 @@ def doctor(
         tunnel_source=_network(tunnel_source),
     )
     require_known(choice)
-    findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
+    nodes, instances = (_addresses(given, option) for given, option in ((towards, "towards"), (instance, "instance")))
+    findings = diagnose(gather(choice, nodes, instances), choice)
     if output is Output.JSON:
         sys.stdout.write(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2) + "\n")
     else:
@@ -87,11 +91,15 @@ def _words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
 
 
-def _address(text: str) -> IPAddress:
+def _addresses(given: Iterable[str] | None, option: str) -> list[IPAddress]:
+    return [_address(text, option) for text in given or ()]
+
+
+def _address(text: str, option: str) -> IPAddress:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no IPv4 address: write --towards 192.0.2.20.", field="towards") from None
+        raise InvalidInput(f"{text!r} is no IPv4 address: write --{option} 192.0.2.20.", field=option) from None
 
 
 def _network(text: str) -> IPv4Network:

@@ -115,13 +115,17 @@ class Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFacts:
-    """What belongs to one network namespace. `sysctls` has full names; `ruleset` is what `nft -j` lists."""
+    """What belongs to one network namespace. `sysctls` has full names; `ruleset` is what `nft -j` lists.
+
+    `tunnels` are the ways to instances, of which only the route is known.
+    """
 
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     sysctls: Mapping[str, int] = field(default_factory=dict)
     ruleset: tuple[Mapping[str, Any], ...] = ()
     legacy_tables: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    tunnels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,11 +33,11 @@ _RULESETS = {
 }
 
 
-def gather(choice: Choice, towards: Iterable[IPAddress] = ()) -> Facts:
+def gather(choice: Choice, towards: Iterable[IPAddress] = (), instances: Iterable[IPAddress] = ()) -> Facts:
     """Everything about this machine and the calling thread's network namespace. Raises SystemFailure without root."""
     if os.geteuid() != 0:
         raise SystemFailure("Only root sees what the doctor must see: run it with sudo.")
-    return Facts(system=gather_system(), network=gather_network(choice, towards))
+    return Facts(system=gather_system(), network=gather_network(choice, towards, instances))
 
 
 def gather_system() -> SystemFacts:

@@ -24,18 +24,22 @@ def check_paths(facts: Facts, choice: Choice) -> Iterator[Finding]:
     """A finding for each way."""
     for path in facts.network.paths:
         yield _check(path, choice.tunnel_mtu)
-        if Role.LB_NODE in choice.roles and choice.dataplane in _CHOSEN_BY_ROUTE and path.source is not None:
+    if Role.LB_NODE in choice.roles and choice.dataplane in _CHOSEN_BY_ROUTE:
+        for path in facts.network.tunnels:
             yield _outer_source(path, choice.tunnel_source)
 
 
 def _outer_source(path: Path, accepted: IPv4Network) -> Finding:
     subject = f"outer source to {path.address}"
+    if path.source is None:
+        return problem(subject, f"There is no route to {path.address}.", f"ip route get {path.address}")
     if path.source in accepted:
         return ok(subject, f"IPVS's tunnels to {path.address} leave with source {path.source}, which is in {accepted}.")
-    return warning(
+    return problem(
         subject,
-        f"IPVS's tunnels to {path.address} leave with source {path.source}, the route's own, which is not in"
-        f" {accepted} (BASCULE_TUNNEL_SOURCE): hypervisors that do not name it in BASCULE_TUNNEL_SOURCES pass them on.",
+        f"IPVS's tunnels to {path.address} leave with source {path.source}, that of the route, which is not in"
+        f" {accepted} (BASCULE_TUNNEL_SOURCE): hypervisors leave them alone. Should theirs name it in"
+        " BASCULE_TUNNEL_SOURCES, say so here too.",
         _another_source(path, accepted[min(1, accepted.num_addresses - 1)]),
     )
 

@@ -25,24 +25,27 @@ _ECHO, _ECHO_REPLY = 8, 0
 
 def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
     """Look up the route, then send echoes of these sizes in bytes until one is answered, `timeout` seconds each."""
+    way = look_up(address)
+    fitting = (size for size in sizes if size <= (way.route_mtu or 0))
+    return replace(way, answered=next((size for size in fitting if _echo(address, size, timeout)), None))
+
+
+def look_up(address: IPAddress) -> Path:
+    """Look up the route, as the kernel does for a packet whose protocol is not known yet."""
     with IPRoute() as netlink:
         try:
             route = netlink.route("get", dst=str(address))[0]
         except NetlinkError:
             return Path(address=address)
         (link,) = netlink.get_links(route.get_attr("RTA_OIF"))
-        metrics = route.get_attr("RTA_METRICS")
-        mtu = (metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU")
-        way = Path(
-            address=address,
-            interface=link.get_attr("IFLA_IFNAME"),
-            gateway=_address(route.get_attr("RTA_GATEWAY")),
-            source=_address(route.get_attr("RTA_PREFSRC")),
-            route_mtu=mtu,
-        )
-    fitting = (size for size in sizes if size <= mtu)
-    answered = next((size for size in fitting if _echo(address, size, timeout)), None)
-    return replace(way, answered=answered)
+    metrics = route.get_attr("RTA_METRICS")
+    return Path(
+        address=address,
+        interface=link.get_attr("IFLA_IFNAME"),
+        gateway=_address(route.get_attr("RTA_GATEWAY")),
+        source=_address(route.get_attr("RTA_PREFSRC")),
+        route_mtu=(metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU"),
+    )
 
 
 def _address(text: str | None) -> IPAddress | None:

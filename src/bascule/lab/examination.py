@@ -30,8 +30,9 @@ def examine(lab: Lab) -> None:
 
 def _examine(lab: Lab, host: Host, system: SystemFacts) -> None:
     choice = _choice(lab, host)
-    towards = [one.address for one in lab.topology.of_role(Role.HYPERVISOR)] if host.role is Role.LB_NODE else []
-    found = problems(diagnose(Facts(system=system, network=gather_network(choice, towards)), choice))
+    ends = (Role.HYPERVISOR, Role.INSTANCE) if host.role is Role.LB_NODE else ()
+    towards = ([one.address for one in lab.topology.of_role(role)] for role in ends)
+    found = problems(diagnose(Facts(system=system, network=gather_network(choice, *towards)), choice))
     if found:
         inside = "" if found[0].subject.split()[0] in {"data", "forwarding", "announcer"} else f" on {host.name}"
         fix = f" Mend it{inside}: {found[0].fix}" if found[0].fix else ""

@@ -71,6 +71,31 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         (system(libbpf=False), LB_NODE, "data plane xdp", Level.PROBLEM, "apt-get install libbpf1"),
         (system(libbpf=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "apt-get install libbpf1"),
         (system(xdp_programs=False), LB_NODE, "data plane xdp", Level.PROBLEM, ""),
+        (
+            network(tunnels=(Path(address=PEER, interface="eth0", source=IPv4Address("192.0.2.1")),)),
+            replace(LB_NODE, dataplane="ipvs"),
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            "ip address replace 10.99.0.1/32 dev lo && ip rule add pref 100 ipproto icmp lookup main"
+            " && ip rule add pref 100 ipproto tcp lookup main && ip rule add pref 100 ipproto udp lookup main"
+            f" && ip rule add pref 101 to {PEER} lookup 100"
+            f" && ip route replace {PEER} dev eth0 src 10.99.0.1 table 100",
+        ),
+        (
+            network(tunnels=(Path(address=PEER, source=IPv4Address("10.99.0.1")),)),
+            replace(LB_NODE, dataplane="keepalived"),
+            f"outer source to {PEER}",
+            Level.OK,
+            "",
+        ),
+        (
+            network(tunnels=(Path(address=PEER),)),
+            replace(LB_NODE, dataplane="ipvs"),
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            f"ip route get {PEER}",
+        ),
+        (system(nft_families=frozenset(), iptables=True), HYPERVISOR, "forwarding netfilter", Level.OK, ""),
         (system(clsact=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "modprobe sch_ingress"),
         (system(missing_objects=("x.o",)), LB_NODE, "data plane xdp", Level.PROBLEM, "make native"),
         (system(modules={}), LB_NODE, "data plane ipvs", Level.WARNING, ""),
