@@ -102,7 +102,7 @@ class Interface:
 class Path:
     """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented.
 
-    `gateway` and `source` are the route's: what it leads to, and the address of ours that packets there begin with.
+    `gateway` is the route's; `source` is where tunnels to there come from, which is looked up for instances only.
     """
 
     address: IPAddress

@@ -25,13 +25,26 @@ _ECHO, _ECHO_REPLY = 8, 0
 
 def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
     """Look up the route, then send echoes of these sizes in bytes until one is answered, `timeout` seconds each."""
-    way = look_up(address)
+    way = _route(address)
     fitting = (size for size in sizes if size <= (way.route_mtu or 0))
     return replace(way, answered=next((size for size in fitting if _echo(address, size, timeout)), None))
 
 
 def look_up(address: IPAddress) -> Path:
-    """Look up the route, as the kernel does for a packet whose protocol is not known yet."""
+    """Look up the route, and the source that IPVS's tunnels take from it.
+
+    IPVS names no protocol, for which nobody can ask: `ip route get` asks for UDP. A raw socket's is none that a rule
+    of policy routing would name.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        try:
+            raw.connect((str(address), 0))
+        except OSError:
+            return Path(address=address)
+        return replace(_route(address), source=_address(raw.getsockname()[0]))
+
+
+def _route(address: IPAddress) -> Path:
     with IPRoute() as netlink:
         try:
             route = netlink.route("get", dst=str(address))[0]
@@ -43,7 +56,6 @@ def look_up(address: IPAddress) -> Path:
         address=address,
         interface=link.get_attr("IFLA_IFNAME"),
         gateway=_address(route.get_attr("RTA_GATEWAY")),
-        source=_address(route.get_attr("RTA_PREFSRC")),
         route_mtu=(metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU"),
     )
 
