@@ -25,6 +25,7 @@ from bascule.forwarding.netfilter.kernel import NatTable
 from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
 from bascule.forwarding.netfilter.table import Table
 from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
 from bascule.system.bpffs import is_bpffs
@@ -196,6 +197,17 @@ def reason_to_skip() -> str:
         return "needs tc_hypervisor.bpf.o: run `make native`"
     missing = [tool for tool in ("ip", "clang") if shutil.which(tool) is None]
     return f"needs {' and '.join(missing)}" if missing else ""
+
+
+def without_iptables() -> str:
+    """Why iptables-legacy cannot translate here; empty when it can."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    try:
+        LegacyTable(largest_segment=1440).start()
+    except SystemFailure as failure:
+        return f"needs iptables-legacy: {failure.sentence}"
+    return ""
 
 
 def _allow_asymmetric_routes() -> None:

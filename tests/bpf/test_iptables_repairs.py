@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bascule.system.commands import run
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until
+from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until, without_iptables
 from tests.bpf.hypervisor_packets import Ends, tcp, tunnelled
 from tests.bpf.test_netfilter_repairs import ACK, FIN, assert_serves
 
 FIRST, SECOND = INSTANCES
 WEB, OTHER = rule(80, FIRST, 8080), rule(81, SECOND, 8081)
-_REASON = reason_to_skip() or ("" if shutil.which("iptables-legacy") else "needs iptables-legacy: install iptables")
+_REASON = reason_to_skip() or without_iptables()
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(_REASON), reason=_REASON)]
 

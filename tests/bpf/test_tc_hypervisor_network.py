@@ -17,7 +17,17 @@ from threading import Event
 import pytest
 
 from bascule.model.strategies import Protocol
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
+from tests.bpf.hypervisor_network import (
+    CLIENT,
+    INSTANCES,
+    VIP,
+    Network,
+    reason_to_skip,
+    rule,
+    sysctl,
+    until,
+    without_iptables,
+)
 from tests.bpf.hypervisor_packets import ETHERNET, Ends, icmp_error, tcp, tunnelled, udp
 
 FIRST, SECOND = INSTANCES
@@ -32,6 +42,8 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reaso
 @pytest.fixture(params=["ebpf", "netfilter", "iptables"])
 def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     """The namespaces, with tunnels to the first instance for ports 80 and 53 and to the second for port 81."""
+    if request.param == "iptables" and (reason := without_iptables()):
+        pytest.skip(reason)
     with Network(tmp_path, request.param) as built:
         built.tunnel(80, FIRST)
         built.tunnel(53, FIRST)

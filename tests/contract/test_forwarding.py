@@ -34,6 +34,7 @@ from bascule.system.bpf import BpfMap, BpfObject
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.bpf.hypervisor_network import without_iptables
 
 SOURCES = (IPv4Network("10.99.0.0/16"),)
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
@@ -219,7 +220,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if request.param == "fake":
         yield FakeStage()
         return
-    if reason := _reason_to_skip():
+    if reason := _reason_to_skip() or (without_iptables() if request.param == "iptables" else ""):
         pytest.skip(reason)
     built = STAGES[request.param](f"t{uuid4().hex[:8]}", tmp_path)
     try:
