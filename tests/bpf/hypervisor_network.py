@@ -23,8 +23,12 @@ from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.interface import Forwarding
 from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.kernel import NatTable
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.tables import Kind
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
 from bascule.system.bpffs import is_bpffs
@@ -37,6 +41,8 @@ CLIENT, VIP, INSTANCES = IPV4.client, IPV4.vip, (IPV4.instance, IPV4.neighbour)
 _ADDRESSES = {4: ("198.51.100.1/24", "169.254.1.1/32"), 6: ("2001:db8:51::1/64", "fe80::1/64")}
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
+# What the forwarding `netfilter` translates by; the kernel decides for itself unless it is told.
+_KINDS: dict[str, Kind] = {"netfilter": NatTable, "iptables": LegacyTable}
 
 T = TypeVar("T")
 
@@ -45,7 +51,7 @@ class Network:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
     def __init__(self, directory: Path, forwarding: str = "ebpf", family: Family = IPV4) -> None:
-        """`forwarding` names the driver, as the agent's settings do."""
+        """`forwarding` names the driver, as the agent's settings do, or is `iptables`: `netfilter` without nftables."""
         self.forwarding = forwarding
         self.family = family
         self.client, self.vip, self.router = family.client, family.vip, family.router
@@ -186,8 +192,9 @@ class Network:
 
 
 def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
-    if forwarding == "netfilter":
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480)
+    if forwarding in _KINDS:
+        kinds = (_KINDS[forwarding],)
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, kinds=kinds)
     return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir)
 
 
@@ -231,6 +238,18 @@ def reason_to_skip() -> str:
         return "needs tc_hypervisor.bpf.o: run `make native`"
     missing = [tool for tool in ("ip", "clang") if shutil.which(tool) is None]
     return f"needs {' and '.join(missing)}" if missing else ""
+
+
+def without_iptables() -> str:
+    """Why iptables-legacy cannot translate here; empty when it can."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    try:
+        for version in (4, 6):
+            LegacyTable(version, largest_segment=1400).start()
+    except SystemFailure as failure:
+        return f"needs iptables-legacy: {failure.sentence}"
+    return ""
 
 
 def _allow_asymmetric_routes() -> None:

@@ -1,8 +1,8 @@
 """Real packets: a client, its LB node's tunnels, a hypervisor and two instances, each with its own network stack.
 
-Over both families and both drivers, which differ in two things: `netfilter` translates ICMP errors of connections that
-it knows only, and gives a client's connection another source port where that client speaks to the instance directly
-from the same one.
+Over both families and both drivers, the second by nftables and by iptables. They differ in two things: `netfilter`
+translates ICMP errors of connections that it knows only, and gives a client's connection another source port where that
+client speaks to the instance directly from the same one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from threading import Event
 import pytest
 
 from bascule.model.strategies import Protocol
-from tests.bpf.hypervisor_network import Network, let_forward, reason_to_skip, rule, until
+from tests.bpf.hypervisor_network import (
+    Network,
+    let_forward,
+    reason_to_skip,
+    rule,
+    until,
+    without_iptables,
+)
 from tests.bpf.hypervisor_packets import Ends, frame, icmp_error, tcp, tunnelled, udp
 from tests.bpf.hypervisor_programs import Family
 
@@ -25,9 +32,11 @@ MEGABYTES_8 = bytes(range(256)) * 32768
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 
 
-@pytest.fixture(params=["ebpf", "netfilter"])
+@pytest.fixture(params=["ebpf", "netfilter", "iptables"])
 def network(request: pytest.FixtureRequest, tmp_path: Path, family: Family) -> Iterator[Network]:
     """The namespaces, with tunnels to the first instance for ports 80 and 53 and to the second for port 81."""
+    if request.param == "iptables" and (reason := without_iptables()):
+        pytest.skip(reason)
     with Network(tmp_path, request.param, family) as built:
         built.tunnel(80, built.first)
         built.tunnel(53, built.first)
@@ -185,6 +194,7 @@ def test_an_instance_behind_a_bridge(network: Network) -> None:
 
 def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
     """A tunnelled packet for a port without rule is dropped, and counted once per packet."""
+    network.ip("hypervisor", f"route add {network.vip} via {network.client}")
     driver = network.driver(network.web)
     network.send_raw(tunnelled(network.first, udp(Ends(network.client, 40000, network.vip, 9))))
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,9 @@ from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.fake import FakeForwarding
 from bascule.forwarding.interface import Forwarding
 from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.legacy import listing as iptables
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.legacy.render import TRANSLATE, translation
 from bascule.forwarding.netfilter.listing import read
 from bascule.forwarding.netfilter.render import mark, where
 from bascule.model.addresses import IPNetwork
@@ -33,6 +37,7 @@ from bascule.system.bpf import BpfMap, BpfObject
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.bpf.hypervisor_network import without_iptables
 
 SOURCES = (IPv4Network("10.99.0.0/16"), IPv6Network("2001:db8:99::/48"))
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
@@ -192,7 +197,26 @@ class NetfilterStage(RealStage):
         return call_in(self.namespace, lambda: run(["nft", *words.split()]))
 
 
-STAGES: dict[str, type[RealStage]] = {"ebpf": EbpfStage, "netfilter": NetfilterStage}
+_IPTABLES = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+
+
+class IptablesStage(RealStage):
+    """The same driver on a kernel whose nftables cannot translate."""
+
+    def new(self, sources: Sequence[IPNetwork] = SOURCES) -> Forwarding:
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480, kinds=(LegacyTable,))
+
+    def held(self) -> frozenset[ForwardingRule]:
+        saved = (call_in(self.namespace, partial(run, [f"{name}-save", "--counters"])) for name in _IPTABLES.values())
+        return frozenset[ForwardingRule]().union(*(iptables.read(each).rules() for each in saved))
+
+    def delete(self, rule: ForwardingRule) -> None:
+        program = _IPTABLES[rule.address.version]
+        words = f"{program} -t nat -D {TRANSLATE.name} {translation(rule)}".split()
+        call_in(self.namespace, lambda: run(words))
+
+
+STAGES: dict[str, type[RealStage]] = {"ebpf": EbpfStage, "netfilter": NetfilterStage, "iptables": IptablesStage}
 
 
 def _let_forward() -> None:
@@ -232,7 +256,7 @@ def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealStage]:
 
 @contextmanager
 def _built(name: str, folder: Path) -> Iterator[RealStage]:
-    if reason := _reason_to_skip():
+    if reason := _reason_to_skip() or (without_iptables() if name == "iptables" else ""):
         pytest.skip(reason)
     built = STAGES[name](f"t{uuid4().hex[:8]}", folder)
     try:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from bascule.doctor.facts import Choice
+from bascule.doctor.facts import Choice, Facts, Role
+from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather_network import gather_network
+from bascule.doctor.paths import check_paths
 from bascule.lab import life
 from bascule.lab.examination import examine
 from bascule.lab.network import namespace
@@ -144,6 +147,31 @@ def test_a_narrow_switch_between_is_found(machine: Machine, peer: str, arrives: 
 
     (path,) = facts.paths
     assert (path.interface, path.route_mtu, path.answered) == ("eth0", 1600, arrives)
+
+
+def test_tunnels_get_another_source_by_the_fix(machine: Machine) -> None:
+    """The printed commands give IPVS's tunnels the accepted source, while health checks keep the node's own."""
+    instance, accepted = ip_address("10.128.0.9"), (ip_network("10.99.0.0/16"),)
+    choice = Choice(roles=frozenset({Role.LB_NODE}), dataplane="ipvs", tunnel_sources=accepted)
+    machine.ip(f"route add {instance} via {PEER}")
+
+    def finding() -> Finding:
+        (found,) = check_paths(Facts(network=gather_network(choice, instances=[instance])), choice)
+        return found
+
+    def own_source() -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            asked.connect((str(instance), 8080))
+            return str(asked.getsockname()[0])
+
+    before = call_in(machine.name, finding)
+    assert (before.level, "source 192.0.2.1" in before.sentence) == (Level.PROBLEM, True)
+
+    machine.run(before.fix)
+
+    after = call_in(machine.name, finding)
+    assert (after.level, "source 10.99.0.1" in after.sentence) == (Level.OK, True)
+    assert call_in(machine.name, own_source) == "192.0.2.1"
 
 
 def test_it_tells_native_xdp(machine: Machine) -> None:

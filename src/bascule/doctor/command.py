@@ -46,6 +46,9 @@ def doctor(
         list[str] | None,
         typer.Option(help="Try how long packets to this hypervisor or LB node may be.", metavar="ADDRESS"),
     ] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(help="LB node: look up the way of tunnels to this instance.", metavar="ADDRESS")
+    ] = None,
     dataplane: Annotated[str, typer.Option(envvar="BASCULE_DATAPLANE", help="The data plane to run.")] = "xdp",
     forwarding: Annotated[str, typer.Option(envvar="BASCULE_FORWARDING", help="The forwarding to run.")] = "ebpf",
     announcer: Annotated[str, typer.Option(envvar="BASCULE_ANNOUNCER", help="The announcer to run.")] = "bgp",
@@ -53,7 +56,7 @@ def doctor(
         int, typer.Option(envvar="BASCULE_TUNNEL_MTU", help="The longest packet in the tunnel, in bytes.")
     ] = 1480,
     tunnel_sources: Annotated[
-        str, typer.Option(envvar="BASCULE_TUNNEL_SOURCES", help="Hypervisor: prefixes from which tunnels are accepted.")
+        str, typer.Option(envvar="BASCULE_TUNNEL_SOURCES", help="Prefixes from which hypervisors accept tunnels.")
     ] = "10.99.0.0/16 fd00:ba5c:1::/64",
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
@@ -74,7 +77,8 @@ def doctor(
         tunnel_sources=tuple(map(_prefix, _words([tunnel_sources]))),
     )
     require_known(choice)
-    findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
+    nodes, instances = (_addresses(given, option) for given, option in ((towards, "towards"), (instance, "instance")))
+    findings = diagnose(gather(choice, nodes, instances), choice)
     if output is Output.JSON:
         sys.stdout.write(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2) + "\n")
     else:
@@ -87,12 +91,16 @@ def _words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
 
 
-def _address(text: str) -> IPAddress:
+def _addresses(given: Iterable[str] | None, option: str) -> list[IPAddress]:
+    return [_address(text, option) for text in given or ()]
+
+
+def _address(text: str, option: str) -> IPAddress:
     try:
         return ip_address(text)
     except ValueError:
         raise InvalidInput(
-            f"{text!r} is no address: write --towards 192.0.2.20 or --towards 2001:db8::20.", field="towards"
+            f"{text!r} is no address: write --{option} 192.0.2.20 or --{option} 2001:db8::20.", field=option
         ) from None
 
 

@@ -12,7 +12,7 @@ from pyroute2 import IPRoute
 from bascule.doctor.facts import Choice, Interface, NetworkFacts
 from bascule.doctor.netdev import native_xdp
 from bascule.doctor.paths import sizes
-from bascule.doctor.ping import probe
+from bascule.doctor.ping import look_up, probe
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -23,8 +23,10 @@ _KEYS = ("rp_filter", "arp_ignore", "arp_announce", "forwarding")
 _ARPHRD_ETHER = 1
 
 
-def gather_network(choice: Choice, towards: Iterable[IPAddress] = ()) -> NetworkFacts:
-    """Everything about this namespace, and the ways from it to the addresses."""
+def gather_network(
+    choice: Choice, towards: Iterable[IPAddress] = (), instances: Iterable[IPAddress] = ()
+) -> NetworkFacts:
+    """Everything about this namespace, the ways from it to other nodes, and those of tunnels to instances."""
     conf = {f"net.ipv4.conf.{name}.{key}": value for name in _SHARED for key, value in _switches(name).items()}
     return NetworkFacts(
         interfaces=_interfaces(),
@@ -32,6 +34,7 @@ def gather_network(choice: Choice, towards: Iterable[IPAddress] = ()) -> Network
         ruleset=_ruleset(),
         legacy_tables=_legacy_tables(),
         paths=tuple(probe(address, sizes(choice, address.version)) for address in towards),
+        tunnels=tuple(map(look_up, instances)),
     )
 
 

@@ -7,7 +7,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -36,18 +37,43 @@ _ECHOES = {
 
 def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
     """Look up the route, then send echoes of these sizes in bytes until one is answered, `timeout` seconds each."""
+    way = _route(address)
+    fitting = (size for size in sizes if size <= (way.route_mtu or 0))
+    return replace(way, answered=next((size for size in fitting if _echo(address, size, timeout)), None))
+
+
+def look_up(address: IPAddress) -> Path:
+    """Look up the route, and the source that IPVS's tunnels take from it.
+
+    IPVS names no protocol, for which nobody can ask: `ip route get` asks for UDP. A raw socket's is none that a rule
+    of policy routing would name.
+    """
+    with socket.socket(_ECHOES[address.version].family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        try:
+            raw.connect((str(address), 0))
+        except OSError:
+            return Path(address=address)
+        return replace(_route(address), source=_address(raw.getsockname()[0]))
+
+
+def _route(address: IPAddress) -> Path:
     with IPRoute() as netlink:
         try:
             route = netlink.route("get", dst=str(address))[0]
         except NetlinkError:
             return Path(address=address)
         (link,) = netlink.get_links(route.get_attr("RTA_OIF"))
-        metrics = route.get_attr("RTA_METRICS")
-        mtu = (metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU")
-        name = link.get_attr("IFLA_IFNAME")
-    fitting = (size for size in sizes if size <= mtu)
-    answered = next((size for size in fitting if _echo(address, size, timeout)), None)
-    return Path(address=address, interface=name, route_mtu=mtu, answered=answered)
+    metrics = route.get_attr("RTA_METRICS")
+    return Path(
+        address=address,
+        interface=link.get_attr("IFLA_IFNAME"),
+        gateway=_address(route.get_attr("RTA_GATEWAY")),
+        route_mtu=(metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU"),
+    )
+
+
+def _address(text: str | None) -> IPAddress | None:
+    return ip_address(text) if text else None
 
 
 def _echo(address: IPAddress, size: int, timeout: float) -> bool:

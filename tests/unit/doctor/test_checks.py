@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
@@ -35,6 +35,7 @@ TAP = Interface(name="tap1", kind="tun")
 NETWORK = NetworkFacts(interfaces={"eth0": UPLINK, "tap1": TAP}, sysctls={"net.ipv4.ip_forward": 1})
 BOTH = Choice(interfaces=("eth0",), uplinks=("eth0",))
 LB_NODE, HYPERVISOR = (replace(BOTH, roles=frozenset({role})) for role in Role)
+IPVS = replace(LB_NODE, dataplane="ipvs", tunnel_sources=(IPv4Network("10.99.0.0/16"),))
 HYPERVISOR6 = replace(HYPERVISOR, tunnel_sources=(IPv6Network("2001:db8:99::/48"),))
 
 
@@ -72,6 +73,31 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         (system(libbpf=False), LB_NODE, "data plane xdp", Level.PROBLEM, "apt-get install libbpf1"),
         (system(libbpf=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "apt-get install libbpf1"),
         (system(xdp_programs=False), LB_NODE, "data plane xdp", Level.PROBLEM, ""),
+        (
+            network(tunnels=(Path(address=PEER, interface="eth0", source=IPv4Address("192.0.2.1")),)),
+            IPVS,
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            "ip address replace 10.99.0.1/32 dev lo && ip rule add pref 100 ipproto icmp lookup main"
+            " && ip rule add pref 100 ipproto tcp lookup main && ip rule add pref 100 ipproto udp lookup main"
+            f" && ip rule add pref 101 to {PEER} lookup 100"
+            f" && ip route replace {PEER} dev eth0 src 10.99.0.1 table 100",
+        ),
+        (
+            network(tunnels=(Path(address=PEER, source=IPv4Address("10.99.0.1")),)),
+            replace(IPVS, dataplane="keepalived"),
+            f"outer source to {PEER}",
+            Level.OK,
+            "",
+        ),
+        (
+            network(tunnels=(Path(address=PEER),)),
+            IPVS,
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            f"ip route get {PEER}",
+        ),
+        (system(nft_families=frozenset(), iptables=True), HYPERVISOR, "forwarding netfilter", Level.OK, ""),
         (system(clsact=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "modprobe sch_ingress"),
         (system(missing_objects=("x.o",)), LB_NODE, "data plane xdp", Level.PROBLEM, "make native"),
         (system(modules={}), LB_NODE, "data plane ipvs", Level.WARNING, ""),

@@ -10,6 +10,8 @@ instance sees the second connection come from another port: the kernel must tell
 
 Rules of others that write marks in prerouting before `dstnat - 10` (priority -110) must spare packets that carry one.
 
+Where the kernel's nftables has no family `ip`, iptables-legacy translates: `start` tries what there is, in turn.
+
 Should somebody flush nftables, new connections are dropped on their way back to the LB nodes until the next `enforce`.
 """
 
@@ -21,7 +23,7 @@ from pathlib import Path
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.netfilter.render import collisions
-from bascule.forwarding.netfilter.tables import NatTables
+from bascule.forwarding.netfilter.tables import KINDS, Kind, NatTables
 from bascule.forwarding.netfilter.uplinks import Uplinks
 from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.configurations import ForwardingRule
@@ -30,7 +32,7 @@ from bascule.model.reports import ForwardingReport
 
 
 class NetfilterForwarding:
-    """Keeps the nftables table and the decapsulation as the rules say. Only the kernel is asked what is in place."""
+    """Keeps the NAT table and the decapsulation as the rules say. Only the kernel is asked what is in place."""
 
     name = "netfilter"
 
@@ -41,19 +43,22 @@ class NetfilterForwarding:
         tunnel_sources: Sequence[IPNetwork],
         tunnel_mtu: int,
         object_path: Path = native.DIRECTORY / "tc_decapsulate.bpf.o",
+        kinds: Sequence[Kind] = KINDS,
     ) -> None:
         """`tunnel_mtu`: the largest inner packet of an IPv4 tunnel, in bytes. Raises InvalidInput out of range."""
         self._names = tuple(uplinks)
         self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
         self._object_path = object_path
         self._families = tunnel_layout.families(tunnel_sources)
-        self._table = NatTables(self._families, tunnel_mtu)
+        self._table = NatTables(self._families, tunnel_mtu, kinds)
+        self._notes: tuple[str, ...] = ()
         self._uplinks: Uplinks | None = None
         self._missing: Mapping[IPAddress, str] = {}
 
     def start(self) -> None:
         """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
         self._table.start()
+        self._notes = self._table.notes
         self._uplinks = Uplinks(self._names, self._settings, self._object_path)
 
     def enforce(self, rules: Set[ForwardingRule]) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ class NetfilterForwarding:
         instances, unclear = _telling_apart({rule.instance for rule in rules})
         found, missing = interfaces.find(instances, uplinks.indexes(), self._families)
         missing |= unclear
-        repairs = self._tell_missing(missing)
+        repairs, self._notes = [*self._notes, *self._tell_missing(missing)], ()
         uplinks.forget_all_but(instances)
         repairs += self._table.enforce({rule for rule in rules if rule.instance in found}, instances)
         uplinks.learn(instances)
@@ -77,10 +82,10 @@ class NetfilterForwarding:
     def observe(self) -> ForwardingReport:
         """An instance is in place when it has a rule, the table is whole, and every uplink decapsulates."""
         uplinks = self._started()
-        counters = {**uplinks.counters(), **self._table.counters()}
-        whole = uplinks.are_attached() and self._table.is_whole()
-        instances = {rule.instance for rule in self._table.rules()} if whole else ()
-        return ForwardingReport(instances=frozenset(instances), counters=counters)
+        seen = self._table.observe()
+        whole = seen.whole and uplinks.are_attached()
+        instances = {rule.instance for rule in seen.rules} if whole else ()
+        return ForwardingReport(instances=frozenset(instances), counters={**uplinks.counters(), **seen.counters})
 
     def close(self) -> None:
         """Close every handle; table and programs stay."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from bascule.forwarding.netfilter import listing, render
+from bascule.forwarding.netfilter.table import Observed
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
@@ -19,6 +20,8 @@ _TIMEOUT = 30.0  # seconds
 class NatTable:
     """The table of one version of IP in one network namespace; every other table is left alone."""
 
+    note = ""
+
     def __init__(self, version: int, largest_segment: int, *, wanted: bool = True) -> None:
         """`largest_segment` is the MSS, in bytes, that instances may offer. Not `wanted`: there must be no table."""
         self._version, self._wanted = version, wanted
@@ -27,6 +30,14 @@ class NatTable:
         self._shape: tuple[str, ...] = ()
         self._generation = -1
         self._contents = listing.Contents()
+
+    def is_known(self) -> bool:
+        """Whether this machine has an nftables that could hold such a table."""
+        try:
+            self.read()
+        except SystemFailure:
+            return False
+        return True
 
     def start(self) -> None:
         """Learn how this kernel and this nft list the table, from one that nobody else sees.
@@ -78,6 +89,10 @@ class NatTable:
             return listing.counters(run(["nft", "-j", "list", "counters", "table", *self._name.split()]))
         except SystemFailure:
             return {}
+
+    def observe(self) -> Observed:
+        """Ask the kernel."""
+        return Observed(rules=self.read().rules, whole=self.is_whole(), counters=self.counters())
 
     def _try(self) -> str:
         run(["nft", "-f", "-"], stdin=self._script)
