@@ -52,7 +52,7 @@ test-lab: setup ## The whole system over real packets in network namespaces
 
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
 	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 600 -- \
-	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k ipvs --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k "ipvs or keepalived" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check --quiet .

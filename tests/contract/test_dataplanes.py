@@ -21,6 +21,7 @@ from bascule.model.strategies import EVERYWHERE, Strategy
 from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
 from tests.ipvs import bench as ipvs
+from tests.ipvs import keepalived_bench as keepalived
 
 WEB = service(backend(1), backend(2, 3))
 OTHER = service(backend(2), port=81)
@@ -125,18 +126,56 @@ class IpvsStage:
         self._hosts.ip("lb", f"addr del {VIP}/32 dev bascule-ipvs")
 
 
+class KeepalivedStage:
+    """A namespace for the node, in which the data plane makes one for the load balancer."""
+
+    def __init__(self, hosts: ipvs.Hosts, folder: Path) -> None:
+        self._node = keepalived.Node(hosts, "lb", folder)
+
+    @property
+    def driver(self) -> DataPlane:
+        """The data plane itself."""
+        return self._node.driver
+
+    def restart(self) -> None:
+        """A new driver; keepalived goes on."""
+        self._node.driver = self._node.started()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In the namespace."""
+        return self._node.enforce(*services, held=held)
+
+    def observe(self) -> DataPlaneReport:
+        """In the namespace."""
+        return self._node.observe()
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._node.ip(f"addr del {VIP}/32 dev lo")
+
+
 def real(name: str, missing: str, *marks: pytest.MarkDecorator) -> object:
     """A driver that needs something of the machine."""
     return pytest.param(name, marks=[pytest.mark.root, pytest.mark.skipif(bool(missing), reason=missing), *marks])
 
 
-@pytest.fixture(params=["fake", real("xdp", reason_to_skip()), real("ipvs", ipvs.reason_to_skip(), pytest.mark.guest)])
+@pytest.fixture(
+    params=[
+        "fake",
+        real("xdp", reason_to_skip()),
+        real("ipvs", ipvs.reason_to_skip(), pytest.mark.guest),
+        real("keepalived", keepalived.reason_to_skip(), pytest.mark.guest),
+    ]
+)
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if request.param == "fake":
         yield FakeStage()
     elif request.param == "ipvs":
         with ipvs.Hosts("lb") as hosts:
             yield IpvsStage(hosts)
+    elif request.param == "keepalived":
+        with ipvs.Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
+            yield KeepalivedStage(hosts, tmp_path)
     else:
         with Bench(tmp_path) as bench:
             yield XdpStage(bench)
