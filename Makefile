@@ -51,7 +51,7 @@ test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet
 
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
-	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 600 -- \
+	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1200 -- \
 	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k "ipvs or keepalived" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 
 check: setup ## Format, lint, types, import rules
@@ -66,6 +66,7 @@ format: setup ## Put every file into the project's format
 
 bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_maglev
+	$(BIN)/python -m benchmarks.bench_keepalived
 	$(BIN)/python -m benchmarks.bench_xdp
 
 docs: setup ## Write the reference pages that are generated from the code

@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.agents.lb_node.serving import Desired
+from bascule.announcers.fake import FakeAnnouncer
+from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualBackend, VirtualService
+from bascule.programs.lb_agent import DATA_PLANES
+from bascule.programs.settings import LBAgentSettings, load
 from tests.ipvs import keepalived_bench
 from tests.ipvs.bench import VIP, service
 from tests.ipvs.centre import CLIENT, INSTANCES, TARGET_PORT, Centre, ask_again, backend
@@ -191,6 +197,19 @@ def test_damage_is_repaired(centre: Centre, node: Node, damage: str) -> None:
     assert {centre.ask()[0] for _ in range(6)} == {"one", "two"}
 
 
+def test_a_removed_namespace_comes_back(centre: Centre, node: Node) -> None:
+    """With another keepalived: the one that ran would write into the namespace that is gone."""
+    serve(node, WEB)
+    before = node.pids()
+    centre.do("lb", f"ip netns del {node.names.namespace}")
+    assert node.observe().ready == frozenset()
+    serve(node, WEB)
+    assert node.pids().keys() == before.keys()
+    assert not set(node.pids().values()) & set(before.values())
+    assert node.observe().ready == {VIP}
+    assert {centre.ask()[0] for _ in range(6)} == {"one", "two"}
+
+
 def test_what_is_not_ours_is_left_alone_and_named_once(centre: Centre, node: Node) -> None:
     """A virtual server of another address stays in the namespace, and namespaces of others stay on the node."""
     serve(node, WEB)
@@ -214,6 +233,53 @@ def test_an_agent_that_restarts_takes_keepalived_over(centre: Centre, node: Node
     assert node.enforce(WEB) == ()
     assert node.pids() == before
     assert node.observe().ready == {VIP}
+
+
+def test_the_agent_serves_by_keepalived_and_announces_when_it_is_ready(
+    centre: Centre, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen by its setting, it is announced only once the first checks had their say, and withdrawn at the end."""
+    chosen = {"DATAPLANE": "keepalived", "NODE_NAME": centre.of("lb"), "AGENT_TOKEN": "t" * 16}
+    for name, value in {**chosen, "RUN_DIR": str(node.folder)}.items():
+        monkeypatch.setenv(f"BASCULE_{name}", value)
+    settings = load(LBAgentSettings)
+    enforcement = Enforcement(DATA_PLANES[settings.dataplane](settings), FakeAnnouncer())
+    assert enforcement.checks
+    wanted = Desired(addresses=frozenset({VIP}), services=(WEB,), announced=frozenset({VIP}))
+    with keepalived_bench.cleaned(centre, node.folder / centre.of("lb")):
+        seen = centre.inside("lb", lambda: enforcement.apply(wanted))
+        deadline = time.monotonic() + PATIENCE
+        while not seen.announcer.announced and time.monotonic() < deadline:
+            seen = centre.inside("lb", lambda: enforcement.apply(wanted))
+        assert seen.problems == ()
+        assert seen.data_plane.ready == seen.announcer.announced == {VIP}
+        assert [each.health for each in seen.data_plane.services[0].backends] == [Health.SUCCESS, Health.SUCCESS]
+        assert centre.ask()[0] in {"one", "two"}
+        seen = centre.inside("lb", lambda: enforcement.apply(Desired()))
+        assert (seen.problems, seen.data_plane.services) == ((), ())
+
+
+def test_a_service_of_a_missing_script_is_refused(node: Node) -> None:
+    """Before anything is changed, by a sentence that says what to do."""
+    web = checked(backend("one"), check=HealthCheck(mode=HealthCheckMode.SCRIPT, port=80, script="no-such-script"))
+    with pytest.raises(SystemFailure, match="install it on every LB node"):
+        node.driver.require((web,))
+    with pytest.raises(SystemFailure, match="no-such-script"):
+        node.enforce(web)
+
+
+def test_a_script_decides_and_weighs(centre: Centre, node: Node) -> None:
+    """The operator's script is run, and its exit status is the instance's weight."""
+    good = HealthCheck(mode=HealthCheckMode.SCRIPT, port=80, script="true", interval=1, timeout=1, retries=0)
+    serve(node, checked(backend("one"), backend("two"), check=good))
+    assert healths(node) == {ONE: Health.SUCCESS, TWO: Health.SUCCESS}
+    # false ends with 1; expr says of its arguments, "address port", that they are no expression, which is status 2.
+    weighed = checked(backend("one"), check=replace(good, script="expr", script_weight=True))
+    until(node, weighed, condition=lambda: f"{ONE}:80 -i -w 0" in node.do("ipvsadm -Sn"))
+    assert healths(node) == {ONE: Health.SUCCESS}
+    bad = checked(backend("one"), check=replace(good, script="false"))
+    node.enforce(bad)
+    until(node, bad, condition=lambda: healths(node) == {ONE: Health.FAILURE})
 
 
 def test_reloads_are_few(node: Node) -> None:
@@ -260,7 +326,7 @@ def test_a_thousand_members_load_and_reload(
         record_testsuite_property(f"seconds, keepalived, 1000 members {what}", round(time.monotonic() - began, 2))
         (seen,) = node.observe().services
         assert len(seen.backends) == 1000
-        assert node.observe().ready == {VIP}
+        until(node, wanted, condition=lambda: node.observe().ready == {VIP})
     assert node.log().count(": Reloading\n") == 1
 
 

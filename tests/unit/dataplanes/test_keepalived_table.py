@@ -62,7 +62,8 @@ SERVICE = VirtualService(
     health_check=CHECK,
     backends=tuple(VirtualBackend(address=each, weight=1, target_port=9000) for each in (ONE, TWO)),
 )
-UP, DOWN, NEW = Instance(3, alive=True), Instance(1), Instance(1, checked=False)
+UP, DOWN, NEW = Instance(3, alive=True, checked=True), Instance(1, checked=True), Instance(1, checked=False)
+UNCHECKED = Instance(3, alive=True)
 
 
 def running(one: Instance, two: Instance, *, up: bool = True) -> Running:
@@ -91,7 +92,7 @@ def test_an_answer_is_read() -> None:
     seen = parse(ANSWER)
     assert seen.name == "5ca5d9a9c451f74e"
     web, names_ = seen.servers.values()
-    assert web == Server(True, {ONE: Instance(3, alive=True), TWO: Instance(1, checked=False)})
+    assert web == Server(True, {ONE: Instance(3, alive=True, checked=True), TWO: Instance(1, checked=False)})
     assert (str(list(seen.servers)[1]), names_.up) == ("udp [2001:db8::80]:53", False)
 
 
@@ -103,6 +104,7 @@ def test_an_answer_is_read() -> None:
         (replace(CHECK, on_failure=OnFailure.INHIBIT), running(UP, DOWN), {}, {"a1": 3, "a2": 0}),
         (CHECK, running(NEW, NEW), {"a1": 5}, {"a1": 5}),
         (CHECK, Running(), {"a2": 1}, {"a2": 1}),
+        (CHECK, running(UP, UNCHECKED), {"a1": 3, "a2": 1}, {"a1": 3}),
         (CHECK, running(UP, DOWN, up=False), {}, {"a1": 3}),
         (WITH_SORRY, running(UP, DOWN, up=False), {}, {"a9": 1}),
         (WITH_SORRY, running(UP, DOWN), {"a9": 1}, {"a1": 3}),
@@ -131,7 +133,13 @@ def test_persistence_is_in_the_entry() -> None:
 
 @pytest.mark.parametrize(
     ("instance", "health"),
-    [(None, Health.UNKNOWN), (NEW, Health.UNKNOWN), (UP, Health.SUCCESS), (DOWN, Health.FAILURE)],
+    [
+        (None, Health.UNKNOWN),
+        (NEW, Health.UNKNOWN),
+        (UP, Health.SUCCESS),
+        (DOWN, Health.FAILURE),
+        (UNCHECKED, Health.FAILURE),
+    ],
 )
 def test_health_is_unknown_before_the_first_check(instance: Instance | None, health: Health) -> None:
     """And nobody's where there is no check."""

@@ -28,6 +28,7 @@ from bascule.model.health_checks import Health
 from bascule.model.reports import BackendHealth, BalancerReport, LBNodeReport
 
 FIRST_VERDICT_LIMIT = 3.0  # seconds a command waits for the checks of new instances
+_LOOK_AGAIN = 0.1  # seconds
 DRAIN = 0.5  # seconds between withdrawing an address and letting go of it; routers take milliseconds to follow
 
 DESIRED: TypeAdapter[DesiredState[BalancerConfiguration]] = TypeAdapter(DesiredState[BalancerConfiguration])
@@ -116,9 +117,19 @@ class LBAgent:
             await self._keeper.put(configuration, self._check_state)
             self._leaving.discard(identity)
             await self._join(self._check_all())
-            seen = await self._loop.enforce()
+            seen = await self._serve(configuration)
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
             return self._report_on(configuration, seen)
+
+    async def _serve(self, configuration: BalancerConfiguration) -> Observation:
+        """Enforce; where the data plane checks instances, until it is ready, which waits for its first checks."""
+        seen, deadline = await self._loop.enforce(), time.monotonic() + FIRST_VERDICT_LIMIT
+        while self._enforcement.checks and configuration.address not in seen.data_plane.ready:
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_LOOK_AGAIN)
+            seen = await self._loop.enforce()
+        return seen
 
     def _check_state(self, state: DesiredState[BalancerConfiguration]) -> None:
         serving.check(state.configurations)

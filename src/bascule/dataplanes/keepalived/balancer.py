@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +18,12 @@ from bascule.dataplanes.keepalived.state import Running
 from bascule.dataplanes.keepalived.table import health_of, table
 from bascule.dataplanes.keepalived.wiring import Wiring
 from bascule.model.addresses import address_order
+from bascule.model.health_checks import Health
 from bascule.model.reports import VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import VirtualService
 from bascule.system.namespaces import NAMESPACES, call_in
+
+FIRST_CHECKS = 2.5  # seconds a new load balancer waits for them; a command waits a little longer
 
 T = TypeVar("T")
 
@@ -29,15 +34,20 @@ class Balancer:
     def __init__(self, names: Names, run_dir: Path) -> None:
         self._names = names
         self._wiring = Wiring(names)
-        self._daemon = Daemon(run_dir / names.namespace)
+        self._folder = run_dir / names.namespace
+        self._daemon = Daemon(self._folder)
         self._services: tuple[VirtualService, ...] | None = None
         self._running = Running()
+        self._begun: float | None = None
+        self._settled = False
         self._foreign: frozenset[str] = frozenset()
 
     def enforce(self, services: tuple[VirtualService, ...], configuration: Configuration) -> tuple[str, ...]:
         """Bring all of it to what is wanted. Returns a sentence per change; raises SystemFailure."""
         self._services = None
-        notes = [*self._wiring.prepare(), *self._inside(sysctls.enforce)]
+        # One that runs holds on to the namespace that it began with, even when that was removed.
+        notes = list(() if self._exists() else self._daemon.stop())
+        notes += (*self._wiring.prepare(), *self._inside(sysctls.enforce))
         checked = any(service.backends for service in services)
         if checked:
             said, self._running = self._daemon.keep(configuration)
@@ -46,6 +56,7 @@ class Balancer:
         notes += [*said, *self._repair(services, look_again=checked)]
         notes += self._wiring.open()
         self._services = services
+        self._settle(services)
         return tuple(notes)
 
     def remove(self) -> tuple[str, ...]:
@@ -53,22 +64,38 @@ class Balancer:
         self._wiring.close()
         stopped = self._daemon.stop()
         self._wiring.remove()
+        shutil.rmtree(self._folder, ignore_errors=True)
         return (*stopped, f"Removed {self._names.address} and {self._names.namespace}.")
 
     def is_ready(self) -> bool:
-        """Whether the last `enforce` succeeded, and all is still there."""
-        if self._services is None or not self._wiring.is_complete():
+        """Whether the last `enforce` succeeded, the first checks had their time, and all is still there."""
+        if self._services is None or not self._settled or not self._wiring.is_complete():
             return False
         found, _ = self._inside(self._read)
         return {service.key for service in self._services} <= {each.server.key for each in found}
 
     def report(self) -> tuple[VirtualServiceReport, ...]:
         """What is in IPVS, with what keepalived said of it in the last `enforce`."""
-        if not (NAMESPACES / self._names.namespace).exists():
+        if not self._exists():
             return ()
         services = {service.key: service for service in self._services or ()}
         found, _ = self._inside(self._read)
         return tuple(self._report(each, services.get(each.server.key)) for each in found)
+
+    def _exists(self) -> bool:
+        return (NAMESPACES / self._names.namespace).exists()
+
+    def _settle(self, services: Iterable[VirtualService]) -> None:
+        """Clients must not be drawn here before instances can be known to be healthy; once they are, it stays so."""
+        if self._begun is None:
+            self._begun = time.monotonic()
+        waited = time.monotonic() - self._begun
+        self._settled = self._settled or waited > FIRST_CHECKS or not any(map(self._is_new, services))
+
+    def _is_new(self, service: VirtualService) -> bool:
+        server = self._running.servers.get(service.key)
+        known = server.instances if server is not None else {}
+        return any(health_of(service, known.get(each.address)) is Health.UNKNOWN for each in service.backends)
 
     def _read(self) -> tuple[tuple[Found, ...], tuple[str, ...]]:
         return reading.read({self._names.address})

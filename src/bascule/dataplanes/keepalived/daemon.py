@@ -19,8 +19,10 @@ from bascule.dataplanes.keepalived.state import Running, parse
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 
-PATIENCE = 10.0  # seconds for an answer: a thousand instances take most of a second on a slow machine
+PATIENCE = 15.0  # seconds for an answer: a thousand instances take most of a second on a slow machine
+_BEGIN = 5.0  # seconds after which one that was started is there
 _QUESTION = 1.0  # seconds after which it is asked again
+_TEST_MOST = 60.0  # seconds; ten thousand instances take three
 _PAUSE = 0.01
 _LOG_MOST = 1_000_000  # bytes; every question is a line
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -43,9 +45,12 @@ class Daemon:
         Raises SystemFailure when keepalived refuses the configuration; one that runs goes on with what it has.
         """
         notes = []
-        if self._read() != wanted.text:
+        known, runs = self._read() == wanted.text, self._is_running(self._parent)
+        if not (known and runs):
+            require_scripts(wanted)
+        if not known:
             self._write(wanted.text)
-        if not self._is_running(self._parent):
+        if not runs:
             self._start()
             notes.append(f"Started keepalived in {self._folder.name}.")
         running = self.ask()
@@ -58,8 +63,11 @@ class Daemon:
 
     def ask(self, accept: Callable[[Running], bool] = lambda _: True) -> Running:
         """What it says of itself; asked again until the answer is accepted. Raises SystemFailure without an answer."""
-        deadline = time.monotonic() + PATIENCE
+        begun = time.monotonic()
+        deadline = begun + PATIENCE
         while time.monotonic() < deadline:
+            if time.monotonic() > begun + _BEGIN and not self._is_running(self._parent):
+                raise SystemFailure(f"keepalived has ended: read {self._log}.")
             # A question that comes while it starts is lost.
             text = self._ask_once(min(deadline, time.monotonic() + _QUESTION))
             if text is not None and accept(running := parse(text)):
@@ -122,7 +130,7 @@ class Daemon:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             half.write_text(text)
-            run(["keepalived", "--config-test", "--use-file", str(half)], timeout=60.0)
+            run(["keepalived", "--config-test", "--use-file", str(half)], timeout=_TEST_MOST)
             half.replace(self._file)
         except OSError as error:
             raise SystemFailure(f"Cannot write {half}: {error.strerror}. Is there space, are you root?") from error
@@ -181,6 +189,13 @@ class Daemon:
     def _shorten(self) -> None:
         if self._log.stat().st_size > _LOG_MOST:
             os.truncate(self._log, 0)
+
+
+def require_scripts(wanted: Configuration) -> None:
+    """Raises SystemFailure for a script that is missing: keepalived would leave the check out, without a word."""
+    for script in sorted(wanted.scripts):
+        if not os.access(script, os.X_OK):
+            raise SystemFailure(f"There is no script {script}: install it on every LB node.")
 
 
 def _target(link: Path) -> str:

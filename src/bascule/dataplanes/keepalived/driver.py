@@ -14,6 +14,7 @@ from bascule.dataplanes.interface import require_carryable
 from bascule.dataplanes.ipvs import reading
 from bascule.dataplanes.keepalived import naming
 from bascule.dataplanes.keepalived.balancer import Balancer
+from bascule.dataplanes.keepalived.daemon import require_scripts
 from bascule.dataplanes.keepalived.render import Configuration, render
 from bascule.dataplanes.keepalived.wiring import require_routing
 from bascule.model.addresses import IPAddress, address_order
@@ -52,7 +53,8 @@ class KeepalivedDataPlane:
     def require(self, services: tuple[VirtualService, ...]) -> None:
         """Raises SystemFailure for a service that keepalived cannot carry, or check as it is to be checked."""
         require_carryable(self, services)
-        self._render(services)
+        for configuration in self._render(services).values():
+            require_scripts(configuration)
 
     def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
         """See the contract. Changes that come while keepalived reads a configuration wait for the next pass."""

@@ -28,10 +28,11 @@ _NOBODY = IPv4Address("127.255.255.254")  # neither it nor those before it answe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """The text, and a name for it that a running keepalived can be asked for (`state.py`)."""
+    """The text, a name for it that a running keepalived can be asked for (`state.py`), and the scripts it names."""
 
     text: str
     name: str
+    scripts: frozenset[Path] = frozenset()
 
 
 def render(namespace: str, services: Iterable[VirtualService], scripts: Path) -> Configuration:
@@ -46,7 +47,12 @@ def render(namespace: str, services: Iterable[VirtualService], scripts: Path) ->
     name = hashlib.sha256(f"{namespace}\n{body}".encode()).hexdigest()[:16]
     # Virtual servers carry the name: it is what keepalived tells of itself.
     named = body.replace(f"    snmp_name {_NAME}\n", f"    snmp_name {name}\n")
-    return Configuration(text=_GLOBAL.format(namespace=plain(namespace), name=name) + named, name=name)
+    checks = (service.health_check for service in services)
+    return Configuration(
+        text=_GLOBAL.format(namespace=plain(namespace), name=name) + named,
+        name=name,
+        scripts=frozenset(scripts / each.script for each in checks if each is not None and each.script is not None),
+    )
 
 
 _NAME = "@name@"

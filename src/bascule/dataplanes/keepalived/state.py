@@ -22,11 +22,11 @@ _RUN = re.compile(r"   Has run = (yes|no)")
 
 @dataclass(slots=True)
 class Instance:
-    """A real server. `checked` is whether a check has ended, or there is none; `weight` is what it has while alive."""
+    """A real server. `checked` is whether a check has ended, None without any; `weight` is what it has while alive."""
 
     weight: int
     alive: bool = False
-    checked: bool = True
+    checked: bool | None = None
 
 
 @dataclass(slots=True)

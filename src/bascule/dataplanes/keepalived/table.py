@@ -28,12 +28,16 @@ def table(
 
 
 def health_of(service: VirtualService, instance: Instance | None) -> Health | None:
-    """The verdict on an instance; None for one that nobody checks."""
+    """The verdict on an instance; None for one that nobody shall check.
+
+    A check that keepalived left out (a script that others than root may write) has failed: it takes such an instance
+    for healthy for ever.
+    """
     if service.health_check is None:
         return None
-    if instance is None or not (instance.alive or instance.checked):
+    if instance is None or (instance.checked is False and not instance.alive):
         return Health.UNKNOWN
-    return Health.SUCCESS if instance.alive else Health.FAILURE
+    return Health.SUCCESS if instance.alive and instance.checked is not None else Health.FAILURE
 
 
 def _server(
@@ -60,10 +64,10 @@ def _serving(
     up = server is None or server.up or check is None or check.sorry_server is None
     for address, destination in wanted.items():
         instance = server.instances.get(address) if server is not None else None
-        if instance is None or not (instance.alive or instance.checked):
+        if instance is None or health_of(service, instance) is Health.UNKNOWN:
             if address in before:
                 yield address, replace(destination, weight=before[address].weight)
-        elif instance.alive and up:
+        elif health_of(service, instance) is not Health.FAILURE and up:
             yield address, replace(destination, weight=instance.weight)
         elif inhibit:
             yield address, replace(destination, weight=0)
