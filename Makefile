@@ -16,8 +16,8 @@ help: ## Show this list
 
 # What only `make test-ipvs` needs: a kernel with IPVS, which this machine's need not have, and tools to look at it.
 GUEST_PACKAGES := ipvsadm iptables kmod $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
-APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv \
-                $(GUEST_PACKAGES)
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 keepalived libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl \
+                procps python3-venv $(GUEST_PACKAGES)
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
@@ -53,8 +53,8 @@ test-lab: setup ## The whole system over real packets in network namespaces
 
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
 	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1200 -- \
-	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py tests/contract/test_forwarding.py -k 'ipvs or iptables' \
-	    --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py tests/contract/test_forwarding.py \
+	    -k "ipvs or keepalived or iptables" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 
 # Any command line of `bascule lab` that begins and ends by itself: the guest is gone afterwards.
 LAB ?= demo --dataplane ipvs --check-interval 5 --exchanges 200
@@ -74,6 +74,7 @@ format: setup ## Put every file into the project's format
 
 bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_maglev
+	$(BIN)/python -m benchmarks.bench_keepalived
 	$(BIN)/python -m benchmarks.bench_xdp
 	$(BIN)/python -m benchmarks.bench_hypervisor
 

@@ -22,6 +22,7 @@ from bascule.model.strategies import EVERYWHERE, Strategy
 from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import FAMILIES, Bench, Family, reason_to_skip
 from tests.ipvs import bench as ipvs
+from tests.ipvs import keepalived_bench as keepalived
 
 
 class Stage(Protocol):
@@ -127,15 +128,45 @@ class IpvsStage:
         self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
 
 
+class KeepalivedStage:
+    """A namespace for the node, in which the data plane makes one for the load balancer."""
+
+    def __init__(self, hosts: ipvs.Hosts, folder: Path, family: Family) -> None:
+        self.family = family
+        self._node = keepalived.Node(hosts, "lb", folder)
+
+    @property
+    def driver(self) -> DataPlane:
+        """The data plane itself."""
+        return self._node.driver
+
+    def restart(self) -> None:
+        """A new driver; keepalived goes on."""
+        self._node.driver = self._node.started()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In the namespace."""
+        return self._node.enforce(*services, held=held)
+
+    def observe(self) -> DataPlaneReport:
+        """In the namespace."""
+        return self._node.observe()
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._node.ip(f"addr del {self.family.vip} dev lo")
+
+
 def cases() -> Iterator[object]:
     """Every data plane with every family that it carries. The real ones need something of the machine."""
     needs: dict[str, tuple[str, list[pytest.MarkDecorator]]] = {
         "fake": ("", []),
         "xdp": (reason_to_skip(), [pytest.mark.root]),
         "ipvs": (ipvs.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
+        "keepalived": (keepalived.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
     }
     for name, (missing, marks) in needs.items():
-        carried = FakeDataPlane.capabilities if name == "fake" else CAPABILITIES[DataPlaneName(name)]
+        carried = FakeDataPlane().capabilities if name == "fake" else CAPABILITIES[DataPlaneName(name)]
         for family in FAMILIES:
             if family.version in carried.families:
                 skip = pytest.mark.skipif(bool(missing), reason=missing)
@@ -150,6 +181,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     elif name == "ipvs":
         with ipvs.Hosts("lb") as hosts:
             yield IpvsStage(hosts, family)
+    elif name == "keepalived":
+        with ipvs.Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
+            yield KeepalivedStage(hosts, tmp_path, family)
     else:
         with Bench(tmp_path) as bench:
             yield XdpStage(bench, family)

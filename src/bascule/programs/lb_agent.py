@@ -44,6 +44,17 @@ def _ipvs(settings: LBAgentSettings) -> DataPlane:
     return IpvsDataPlane(interface=settings.vip_interface, timeouts=timeouts)
 
 
+def _keepalived(settings: LBAgentSettings) -> DataPlane:
+    from bascule.dataplanes.keepalived.driver import KeepalivedDataPlane  # noqa: PLC0415  only when chosen
+
+    return KeepalivedDataPlane(
+        node=settings.node_name,
+        run_dir=settings.run_dir / settings.node_name,
+        tunnel_source=settings.tunnel_source,
+        scripts=settings.check_scripts_dir,
+    )
+
+
 def _fake_data_plane(_settings: LBAgentSettings) -> DataPlane:
     from bascule.dataplanes.fake import FakeDataPlane  # noqa: PLC0415  only when chosen
 
@@ -73,6 +84,7 @@ def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
 DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {
     "xdp": _xdp,
     "ipvs": _ipvs,
+    "keepalived": _keepalived,
     "fake": _fake_data_plane,
 }
 ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "fake": _fake_announcer}

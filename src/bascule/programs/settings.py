@@ -89,12 +89,12 @@ class AgentSettings(Settings):
 class LBAgentSettings(AgentSettings):
     """The LB agent."""
 
-    dataplane: Literal["xdp", "ipvs", "fake"] = "xdp"
-    """What forwards packets: our XDP program, or the kernel's IPVS."""
+    dataplane: Literal["xdp", "ipvs", "keepalived", "fake"] = "xdp"
+    """What forwards packets: our XDP program, the kernel's IPVS, or IPVS kept by keepalived, which checks instances."""
     interfaces: Words = ("eth0",)
     """Interfaces on which clients' packets arrive (xdp)."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
-    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp)."""
+    """Outer source of tunnels, shared by all LB nodes; varies with the flow (xdp, 16 bits) or the VIP (keepalived)."""
     tunnel_source_v6: IPv6Network = IPv6Network("fd00:ba5c:1::/64")
     """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp)."""
     max_services: int = Field(default=256, ge=1)
@@ -110,7 +110,7 @@ class LBAgentSettings(AgentSettings):
     announcer: Literal["bgp", "fake"] = "bgp"
     """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")
-    """Where BIRD's configuration and control socket are."""
+    """Where the configurations and control files of BIRD and keepalived are."""
     bgp_local_as: int = 65001
     """Our AS number."""
     bgp_router_id: IPv4Address = IPv4Address("127.0.0.1")

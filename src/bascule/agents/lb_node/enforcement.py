@@ -13,10 +13,10 @@ from bascule.agents.lb_node.locality import with_local
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.passes import Pass
 from bascule.announcers.interface import Announcer
-from bascule.dataplanes.interface import DataPlane
+from bascule.dataplanes.interface import CheckingDataPlane, DataPlane
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.reports import AnnouncerReport, DataPlaneReport
-from bascule.model.virtual_services import ForwardingMethod
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,16 @@ class Enforcement:
         self._served: tuple[Set[IPAddress], object] | None = None
         self._drawn: Set[IPAddress] | None = None
         self._heard: AnnouncerReport | None = None
+
+    @property
+    def checks(self) -> bool:
+        """Whether the data plane checks its backends itself."""
+        return self._data_plane.capabilities.checks
+
+    def require(self, services: tuple[VirtualService, ...]) -> None:
+        """Raises SystemFailure when a data plane that checks its backends itself cannot carry these services."""
+        if isinstance(self._data_plane, CheckingDataPlane):
+            self._data_plane.require(services)
 
     def apply(self, desired: Desired) -> Observation:
         """One pass. An address is announced only after the data plane said in this very pass that it is ready."""

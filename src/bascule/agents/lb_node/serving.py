@@ -37,22 +37,44 @@ def desire(
     verdicts: Mapping[TargetKey, Verdict],
     leaving: Set[UUID],
     quorums: Mapping[UUID, bool] = MappingProxyType({}),
+    *,
+    unjudged: bool = False,
 ) -> Desired:
     """All the node should do. Load balancers that are `leaving` are still served, but draw no more traffic.
 
     Whether backends are healthy does not matter for the announcement: without any, the data plane refuses the traffic,
-    and the client learns at once. `quorums` are the services' states; one that has none yet is up.
+    and the client learns at once. `quorums` are the services' states; one that has none yet is up. `unjudged` is for a
+    data plane that checks its backends itself: it gets all of them, and what to check.
     """
     configurations = tuple(configurations)
     return Desired(
         addresses=frozenset(each.address for each in configurations),
         services=tuple(
-            _service(each, service, verdicts, up=quorums.get(service.id, True))
+            _unjudged(each, service)
+            if unjudged
+            else _service(each, service, verdicts, up=quorums.get(service.id, True))
             for each in configurations
             for service in each.services
         ),
         announced=frozenset(
             each.address for each in configurations if each.announced and each.load_balancer_id not in leaving
+        ),
+    )
+
+
+def _unjudged(configuration: BalancerConfiguration, service: ServiceConfiguration) -> VirtualService:
+    return VirtualService(
+        key=ServiceKey(configuration.address, service.protocol, service.port),
+        strategy=service.strategy,
+        hash_source_port=service.hash_source_port,
+        hash_seed=configuration.hash_seed,
+        persistence=service.persistence,
+        health_check=service.health_check,
+        backends=tuple(
+            VirtualBackend(
+                address=backend.address, weight=backend.weight, target_port=service.target_port, method=backend.method
+            )
+            for backend in sorted(service.backends, key=lambda each: address_order(each.address))
         ),
     )
 
