@@ -68,11 +68,22 @@ def test_withdraw_before_remove() -> None:
     assert diary.lines == [f"announce {OTHER}", f"serve {OTHER}", f"announce {OTHER}"]
 
 
-def test_a_broken_data_plane_draws_no_traffic() -> None:
-    """When the data plane fails, everything is withdrawn and the report says why; it comes back by itself."""
+def test_a_refused_change_withdraws_nobody_else() -> None:
+    """When the data plane refuses, what it carries goes on being announced, what is new is not, and the report tells."""
     diary = Diary()
     diary.enforcement.apply(desire(VIP))
     diary.data_plane.broken = "The kernel said no."
+    observed = diary.enforcement.apply(desire(VIP, OTHER))
+    assert observed.announcer.announced == {VIP}
+    assert "data plane: The kernel said no." in observed.problems
+
+
+def test_a_broken_data_plane_draws_no_traffic() -> None:
+    """What the data plane lost and cannot repair is withdrawn and the report says why; it comes back by itself."""
+    diary = Diary()
+    diary.enforcement.apply(desire(VIP))
+    diary.data_plane.broken = "The kernel said no."
+    diary.data_plane.addresses.clear()
     observed = diary.enforcement.apply(desire(VIP))
     assert observed.announcer.announced == frozenset()
     assert "data plane: The kernel said no." in observed.problems

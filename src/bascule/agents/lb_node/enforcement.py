@@ -105,15 +105,18 @@ class Enforcement:
             self._announce(before.announced & desired.announced, current)
 
     def _serve(self, desired: Desired, current: Pass) -> DataPlaneReport:
-        """What the data plane has after enforcing; an empty report when it failed, so that nothing is announced."""
+        """What the data plane has after enforcing, whether it refused or not; nothing when it cannot say.
+
+        One load balancer that the kernel refuses must not take the node's others off the air: what is in place for
+        them is what counts, and the driver asks the kernel for that.
+        """
         if not self._start("data plane", self._data_plane.start, current):
             return DataPlaneReport()
         wanted = (desired.addresses, desired.services)
         done = current.attempt("data plane", lambda: self._data_plane.enforce(*wanted))
-        if done is None:
-            return DataPlaneReport()
-        current.note(done, asked_for=self._served != wanted)
-        self._served = wanted
+        if done is not None:
+            current.note(done, asked_for=self._served != wanted)
+            self._served = wanted
         return current.attempt("data plane", self._data_plane.observe) or DataPlaneReport()
 
     def _announce(self, addresses: frozenset[IPAddress], current: Pass) -> None:
