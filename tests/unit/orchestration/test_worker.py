@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select
@@ -147,9 +146,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(database_url: str) -> Iterator[Stage]:
     """Everything needed to run a worker."""
-    engine = open_database(f"sqlite:///{tmp_path}/worker.db")
+    engine = open_database(database_url)
     migrate(engine)
     yield Stage(Database(engine), HandClock(), Talker(None), Alarms(), Queue(orchestration))
     engine.dispose()

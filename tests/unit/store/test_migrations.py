@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -11,9 +9,9 @@ from bascule.store.database import migrate, open_database
 from bascule.store.tables import metadata
 
 
-def test_the_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
+def test_the_migrations_build_exactly_the_tables(empty_database_url: str) -> None:
     """After every migration, run twice, an empty database differs in nothing from the tables in the code."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    engine = open_database(empty_database_url)
     migrate(engine)
     migrate(engine)
     with engine.connect() as connection:
