@@ -90,7 +90,7 @@ class Watch:
                 if isinstance(report, LBNodeReport):
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
-            for load_balancer_id, reason in doubts.items():
+            for load_balancer_id, reason in sorted(doubts.items()):
                 changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
 
     def _sweep_when_due(self, known: Set[UUID]) -> None:
@@ -100,7 +100,7 @@ class Watch:
             return
         self._swept_at = now
         with self._database.write() as connection:
-            for load_balancer_id in known:
+            for load_balancer_id in sorted(known):
                 delay = load_balancer_id.int % 1000 / 1000 * self._sweep
                 changes.request(
                     connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bascule.model.errors import InvalidInput
@@ -21,6 +21,10 @@ def _words(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+# Divided by spaces only, because a URL may hold commas; never printed, because it holds a password or a key.
+SecretWords = Annotated[
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)
+]
 Networks = Annotated[tuple[IPv4Network, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -66,6 +70,15 @@ class OrchestratorSettings(ControlPlaneSettings):
     """Seconds between two looks at the agents."""
     lease_duration: float = Field(default=15.0, gt=0)
     """Seconds after which another worker takes over from one that died."""
+    page_after: int = Field(default=5, ge=1)
+    """After so many failures in a row of one load balancer humans are told, once; and again when it recovers."""
+    page_urls: SecretWords = ()
+    """Whom to tell: URLs of Apprise (https://appriseit.com/services), divided by spaces, such as
+    pagerduty://INTEGRATION_KEY@API_KEY?action=map or mailto://user:password@mail.example?to=oncall@example.org."""
+    jobs_kept: int = Field(default=20, ge=1)
+    """How many jobs of each load balancer `bascule job list` can show."""
+    jobs_kept_days: float = Field(default=30.0, gt=0)
+    """For how many days at most."""
 
 
 class AgentSettings(Settings):
