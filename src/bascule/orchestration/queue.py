@@ -232,9 +232,9 @@ class Queue:
 
     def _as_holder(self, connection: Connection, claim: Claim, values: dict[str, object]) -> None:
         table = self._table
-        done = connection.execute(
-            update(table).where(self._is(claim.entity), table.c.epoch == claim.epoch).values(values)
-        )
+        # The holder too: a heartbeat that comes after the run's end must not take the lease again.
+        mine = and_(table.c.epoch == claim.epoch, table.c.lease_holder == claim.holder)
+        done = connection.execute(update(table).where(self._is(claim.entity), mine).values(values))
         if not done.rowcount:
             raise self._lost(claim)
 

@@ -110,6 +110,18 @@ def test_a_renewed_lease_is_kept(queue: Queue, connection: Connection) -> None:
     assert queue.claim(connection, holder="b", now=LEASE + 1, lease=LEASE) is None
 
 
+def test_a_heartbeat_that_comes_late_does_not_lease_again(queue: Queue, connection: Connection) -> None:
+    """After a run has ended its heartbeat is refused: the entity is free for the next request."""
+    ask(queue, connection)
+    claim = queue.claim(connection, holder="a", now=0.0, lease=LEASE)
+    assert claim is not None
+    queue.complete(connection, claim)
+    with pytest.raises(LeaseLost):
+        queue.renew(connection, claim, now=0.1, lease=LEASE)
+    ask(queue, connection, now=0.2)
+    assert queue.claim(connection, holder="a", now=0.2, lease=LEASE) is not None
+
+
 def test_a_failure_waits_unless_a_user_asks(queue: Queue, connection: Connection) -> None:
     """Backoff holds against events and timers, not against users."""
     ask(queue, connection)
