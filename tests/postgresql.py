@@ -18,8 +18,8 @@ from bascule.store.database import migrate, open_database
 
 _USER = "postgres"  # the server refuses to run as root
 _TEMPLATE = "migrated"
-# A crash of the whole machine may lose what tests wrote.
-_OPTIONS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+# Only a crash of the whole machine may lose what tests wrote.
+_OPTIONS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off")
 
 
 def programs() -> Path | None:

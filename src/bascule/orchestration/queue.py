@@ -102,7 +102,8 @@ class Queue:
         """Whether the row is ours; another transaction may have added it first."""
         insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
         row = {"kind": entity.kind, "entity_id": entity.id, **values}
-        return bool(connection.execute(insert(self._table).values(row).on_conflict_do_nothing()).rowcount)
+        added = insert(self._table).values(row).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        return connection.execute(added).rowcount == 1
 
     def _ask_again(
         self, connection: Connection, entity: Entity, row: Row[Any], *, priority: Priority, reason: str, due_at: float
