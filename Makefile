@@ -69,6 +69,7 @@ format: setup ## Put every file into the project's format
 bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_maglev
 	$(BIN)/python -m benchmarks.bench_xdp
+	$(BIN)/python -m benchmarks.bench_queue
 
 docs: setup ## Write the reference pages that are generated from the code
 	$(BIN)/python tools/write_reference.py
