@@ -41,7 +41,7 @@ class ControlPlaneSettings(Settings):
     """The API and the orchestrator share one database."""
 
     database_url: str = "sqlite:////var/lib/bascule/bascule.db"
-    """Where the expected state is kept; the same for the API and every orchestrator."""
+    """Where the expected state is kept; the same for the API and every orchestrator. Or postgresql+psycopg://…"""
 
 
 class ApiSettings(ControlPlaneSettings):
@@ -73,8 +73,7 @@ class OrchestratorSettings(ControlPlaneSettings):
     page_after: int = Field(default=5, ge=1)
     """After so many failures in a row of one load balancer humans are told, once; and again when it recovers."""
     page_urls: SecretWords = ()
-    """Whom to tell: URLs of Apprise (https://appriseit.com/services), divided by spaces, such as
-    pagerduty://INTEGRATION_KEY@API_KEY?action=map or mailto://user:password@mail.example?to=oncall@example.org."""
+    """Whom to tell: Apprise's URLs (appriseit.com/services) with spaces between, as pagerduty://KEY@KEY?action=map."""
     jobs_kept: int = Field(default=20, ge=1)
     """How many jobs of each load balancer `bascule job list` can show."""
     jobs_kept_days: float = Field(default=30.0, gt=0)
