@@ -25,7 +25,7 @@ from bascule.store.tables import metadata
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
 Json = dict[str, Any]
-_ADDRESSES = (f"10.0.0.{number}" for number in itertools.count(1))
+_ADDRESSES = (f"10.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
