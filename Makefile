@@ -9,7 +9,7 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test test-unit test-lab test-ipvs check format bench docs clean
+.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,8 +18,8 @@ help: ## Show this list
 GUEST_PACKAGES := ipvsadm iptables kmod $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 # The database of tests that run on PostgreSQL too: they start a server of their own, never the machine's.
 DATABASE_PACKAGES := postgresql
-APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl procps python3-venv \
-                $(GUEST_PACKAGES) $(DATABASE_PACKAGES)
+APT_PACKAGES := bird2 clang ethtool gcc iproute2 keepalived libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl \
+                procps python3-venv $(GUEST_PACKAGES) $(DATABASE_PACKAGES)
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
@@ -33,7 +33,8 @@ APT_PACKAGES := bird2 clang ethtool gcc iproute2 libbpf-dev libbpf1 libc6-dev li
 
 setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts
 
-native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/tc_decapsulate.bpf.o $(NATIVE)/libbascule.so
+native: $(NATIVE)/xdp_balancer.bpf.o $(NATIVE)/tc_hypervisor.bpf.o $(NATIVE)/tc_decapsulate.bpf.o $(NATIVE)/lab_passage.bpf.o \
+        $(NATIVE)/libbascule.so
 
 $(NATIVE)/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
@@ -53,8 +54,15 @@ test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet
 
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
-	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 600 -- \
-	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k ipvs --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1200 -- \
+	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py tests/contract/test_forwarding.py \
+	    -k "ipvs or keepalived or iptables" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+
+# Any command line of `bascule lab` that begins and ends by itself: the guest is gone afterwards.
+LAB ?= demo --dataplane ipvs --check-interval 5 --exchanges 200
+
+lab-ipvs: setup ## The demo over the kernel's own IPVS, under a kernel that has it: boots User-Mode Linux, log in build/lab-ipvs
+	$(BIN)/python tools/user_mode_linux.py --output build/lab-ipvs --timeout 900 -- $(BIN)/bascule lab $(LAB)
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check --quiet .
@@ -68,7 +76,9 @@ format: setup ## Put every file into the project's format
 
 bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_maglev
+	$(BIN)/python -m benchmarks.bench_keepalived
 	$(BIN)/python -m benchmarks.bench_xdp
+	$(BIN)/python -m benchmarks.bench_hypervisor
 	$(BIN)/python -m benchmarks.bench_queue
 
 docs: setup ## Write the reference pages that are generated from the code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -19,7 +20,8 @@ from bascule.model.virtual_services import VirtualService
 from bascule.system import bpf
 from bascule.system.commands import run
 from tests.bpf import hypervisor_packets as packets
-from tests.bpf.balancer_bench import CLIENT, VIP, Bench, backend, reason_to_skip, service
+from tests.bpf import packets_v6
+from tests.bpf.balancer_bench import CLIENT, V4, V6, VIP, Bench, Family, reason_to_skip
 from tests.bpf.hypervisor_packets import ACK, SYN, Ends
 
 PACKETS_A_RUN = 32
@@ -64,25 +66,30 @@ CASES = (
     Case("established, 1 flow, dirty slot", to(DIRTY), 1, XDP_REDIRECT),
     Case("established, 64k flows, dirty slots", to(DIRTY), FLOWS, XDP_REDIRECT),
     Case("round robin, established, 64k flows", to(TURNS), FLOWS, XDP_REDIRECT),
+    Case("IPv6, not for a VIP", packets_v6.tcp(V6.to_vip().reversed()), FLOWS, XDP_PASS),
+    Case("IPv6, SYN, clean slot", V6.tcp(CLEAN, flags=SYN), FLOWS, XDP_REDIRECT),
+    Case("IPv6, established, 1 flow, clean slot", V6.tcp(CLEAN), 1, XDP_REDIRECT),
+    Case("IPv6, established, 64k flows, clean slots", V6.tcp(CLEAN), FLOWS, XDP_REDIRECT),
+    Case("IPv6, established, 64k flows, dirty slots", V6.tcp(DIRTY), FLOWS, XDP_REDIRECT),
 )
 
 
-def services(*, moved: bool) -> tuple[VirtualService, ...]:
+def services(family: Family, *, moved: bool) -> tuple[VirtualService, ...]:
     """Ten backends each; of the dirty one all slots have moved from the first ten to the next ten."""
-    ten = [backend(last) for last in range(1, 11)]
-    drained = [backend(last, 0) for last in range(1, 11)] + [backend(last) for last in range(11, 21)]
+    ten = [family.backend(last) for last in range(1, 11)]
+    drained = [family.backend(last, 0) for last in range(1, 11)] + [family.backend(last) for last in range(11, 21)]
     return (
-        service(*ten, port=CLEAN),
-        service(*(drained if moved else ten), port=DIRTY),
-        service(*ten, port=TURNS, strategy=Strategy.ROUND_ROBIN),
-        service(*ten, port=DNS, protocol=Protocol.UDP),
+        family.service(*ten, port=CLEAN),
+        family.service(*(drained if moved else ten), port=DIRTY),
+        family.service(*ten, port=TURNS, strategy=Strategy.ROUND_ROBIN),
+        family.service(*ten, port=DNS, protocol=Protocol.UDP),
     )
 
 
 def measure(harness: bpf.BpfObject, target: int, case: Case) -> float:
     """Nanoseconds per packet, harness included."""
     harness.map("target").set(bytes(4), target.to_bytes(4, "little"))
-    harness.map("plans").set(bytes(4), (case.flows - 1).to_bytes(4, "little") + bytes(4))
+    harness.map("plans").set(bytes(4), struct.pack("<III", case.flows - 1, 0, case.packet[0] >> 4 == 6))
     frame = packets.frame(case.packet).ljust(60, b"\0")
 
     def once() -> float:
@@ -102,7 +109,7 @@ def measure_all(directory: Path) -> list[Figure]:
     with Bench(directory) as bench:
         driver = bench.driver(flow_buckets=131072)
         for moved in (False, True):
-            bench.enforce(driver, *services(moved=moved))
+            bench.enforce(driver, *services(V4, moved=moved), *services(V6, moved=moved))
         harness = bpf.BpfObject(compiled)
 
         def work() -> list[Figure]:

@@ -2,16 +2,20 @@
 // flow's address and port are written in, and afterwards what the program put in front of the packet is taken off again.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <stdbool.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #define PACKETS_A_RUN 32
 #define CLIENT_ADDRESS 26
 #define CLIENT_PORT 34
+#define CLIENT_ADDRESS_V6 34 // its last four bytes
+#define CLIENT_PORT_V6 54
 
 struct plan {
 	__u32 flow_mask; // how many flows take part, minus 1; a power of two minus 1
 	__u32 state;     // of the generator
+	__u32 is_ipv6;
 };
 
 struct {
@@ -38,18 +42,18 @@ static __attribute__((noinline)) int call_target(struct xdp_md *ctx)
 	return verdict;
 }
 
-static __always_inline int write_flow(struct xdp_md *ctx, __u32 flow)
+static __always_inline int write_flow(struct xdp_md *ctx, __u32 flow, bool is_ipv6)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if (data + 54 > end)
+	if (data + 56 > end)
 		return -1;
 	*(__u32 *)(data + 0) = 0x00000002;
 	*(__u32 *)(data + 4) = 0x02000100;
 	*(__u32 *)(data + 8) = 0x02000000;
-	*(__u16 *)(data + 12) = bpf_htons(ETH_P_IP);
-	*(__u32 *)(data + CLIENT_ADDRESS) = bpf_htonl(0x0b000000 | flow >> 12);
-	*(__u16 *)(data + CLIENT_PORT) = bpf_htons(1024 + (flow & 0xfff));
+	*(__u16 *)(data + 12) = is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	*(__u32 *)(data + (is_ipv6 ? CLIENT_ADDRESS_V6 : CLIENT_ADDRESS)) = bpf_htonl(0x0b000000 | flow >> 12);
+	*(__u16 *)(data + (is_ipv6 ? CLIENT_PORT_V6 : CLIENT_PORT)) = bpf_htons(1024 + (flow & 0xfff));
 	return 0;
 }
 
@@ -78,7 +82,7 @@ int harness(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	for (int i = 0; i < PACKETS_A_RUN; i++) {
 		plan->state = plan->state * 1664525 + 1013904223; // visits every flow, in no order a prefetcher would guess
-		if (write_flow(ctx, plan->state & plan->flow_mask))
+		if (write_flow(ctx, plan->state & plan->flow_mask, plan->is_ipv6))
 			return XDP_ABORTED;
 		verdict = call_target(ctx);
 		__u64 after = ctx->data_end - ctx->data;

@@ -54,7 +54,7 @@ inlined bool is_usable(__u32 index, service_key service)
 {
 	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
 
-	return backend && backend->address && backend->service == service;
+	return backend && backend->family && backend->service == service;
 }
 
 inlined __u32 choose_by_history(struct choice *choice)

@@ -7,20 +7,20 @@
 enum fate {
 	FORWARDED,              // to a backend
 	ICMP_FORWARDED,         // an ICMP error about a flow, to the flow's backend
-	TOO_BIG_ANSWERED,       // it would not fit the tunnel: ICMP "fragmentation needed" sent back
+	TOO_BIG_ANSWERED,       // it would not fit the tunnel: ICMP "fragmentation needed" or "packet too big" sent back
 	PASSED_TOO_SHORT,       // to the kernel: a header is cut off, or shorter than the packet says
 	PASSED_ARP,             // to the kernel
+	PASSED_NDP,             // to the kernel: neighbour discovery, which is IPv6's ARP
 	PASSED_VLAN,            // to the kernel: tagged frames are not balanced
-	PASSED_IPV6,            // to the kernel: IPv6 is not balanced
-	PASSED_NOT_IPV4,        // to the kernel: neither ARP, VLAN, IPv6 nor IPv4
-	PASSED_IP_OPTIONS,      // to the kernel
+	PASSED_NOT_IP,          // to the kernel: neither ARP, VLAN, IPv4 nor IPv6
+	PASSED_IP_OPTIONS,      // to the kernel: IPv4 with options, or IPv6 with hop-by-hop, routing or destination options
 	PASSED_FRAGMENT,        // to the kernel: only a first fragment has ports
 	PASSED_NOT_TCP_UDP,     // to the kernel: another protocol
 	PASSED_ICMP,            // to the kernel: ping, or an error that quotes no flow of ours
 	PASSED_NO_SERVICE,      // to the kernel: not for a virtual service
 	REFUSED_NO_BACKEND,     // to the kernel, whose nftables rules refuse it
 	DROPPED_NO_NEIGHBOUR,   // the next hop's MAC address is unknown
-	DROPPED_TOO_BIG,        // it would not fit the tunnel, and nobody may be told (no DF, or ICMP itself)
+	DROPPED_TOO_BIG,        // it would not fit the tunnel, and nobody may be told (no DF, ICMP, or IPv6 of up to 1280 bytes)
 	DROPPED_ENCAPSULATION,  // no room in front of the frame
 	DROPPED_NO_TABLE,       // a table is missing: cannot happen once the program is loaded
 	FATES,

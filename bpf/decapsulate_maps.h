@@ -6,16 +6,34 @@
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 
+#include "hypervisor_packet.h"
+
+// The value is the mark by which nftables knows the instance.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __be32);
-	__type(value, __u32); // the mark by which nftables knows the instance: its address, in host order
+	__type(value, __u32);
 } instances SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct address);
+	__type(value, __u32);
+} instances6 SEC(".maps");
+
+// Every mark of an instance, of either family.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u32);
+} marks SEC(".maps");
 
 enum counter {
 	DECAPSULATED,           // the tunnel's header was taken off
-	DROPPED_MALFORMED,      // what is in the tunnel is no IPv4 packet
+	DROPPED_MALFORMED,      // what is in the tunnel is no packet of its family
 	DROPPED_FRAGMENT,       // of a tunnel: LB nodes send none
 	DROPPED_UNTRANSLATED,   // on its way back to the LB nodes with its mark: somebody took nftables' rules away
 	PASSED_FOREIGN_TUNNEL,  // to the kernel: a tunnel from elsewhere than the LB nodes
@@ -23,19 +41,4 @@ enum counter {
 	COUNTERS,
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
-static __always_inline int fate(enum counter which, int verdict)
-{
-	__u32 key = which;
-	__u64 *value = bpf_map_lookup_elem(&counters, &key);
-
-	if (value)
-		(*value)++;
-	return verdict;
-}
+#include "hypervisor_counters.h"

@@ -5,13 +5,23 @@
 
 // Two rounds of multiply and shift (the constants and the pattern of Pelle Evensen's "rrmxmx" family); the secret seed
 // keeps outsiders from aiming flows at one slot.
-inlined __u64 flow_hash(__u32 client, __u32 ports, __u64 seed)
+inlined __u64 scramble(__u64 mixed)
 {
-	__u64 mixed = ((__u64)client << 32 | ports) ^ seed;
-
 	mixed = (mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93ULL;
 	mixed = (mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93ULL;
 	return mixed ^ mixed >> 32;
+}
+
+// `client` is an IPv4 address in the upper half, or what `digest_of` makes of an IPv6 address.
+inlined __u64 flow_hash(__u64 client, __u32 ports, __u64 seed)
+{
+	return scramble(client ^ ports ^ seed);
+}
+
+// The seed goes in before 128 bits become 64: nobody outside can find addresses that coincide.
+inlined __u64 digest_of(__u64 first, __u64 second, __u64 seed)
+{
+	return scramble(scramble(first ^ seed) ^ second);
 }
 
 // 16 bits reach the first 65,536 of the 65,537 slots: being blind to the last one skews the shares by 1/65,537.

@@ -3,6 +3,7 @@
 
 #include "hypervisor_maps.h"
 #include "hypervisor_packet.h"
+#include "hypervisor_tables.h"
 
 static __always_inline struct flow_key flow_key(const struct packet *from_client)
 {
@@ -35,10 +36,12 @@ static __always_inline bool begins(struct __sk_buff *skb, const struct packet *p
 	       (tcp_flags(skb, packet) & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
 }
 
-static __always_inline void forget(const struct flow_key *key)
+static __always_inline void forget(int version, struct flow_key key)
 {
+	struct flow known;
+
 	// Looking first spares every direct packet the lock of the table.
-	if (bpf_map_lookup_elem(&flows, key) && bpf_map_delete_elem(&flows, key) == 0)
+	if (look_up_flow(version, key, &known) && delete_flow(version, key))
 		count(DIRECT_FLOW_FORGOTTEN);
 }
 
@@ -46,28 +49,28 @@ static __always_inline void forget(const struct flow_key *key)
 // replies would be translated.
 static __always_inline void forget_direct(struct __sk_buff *skb, const struct packet *packet)
 {
-	struct flow_key key = flow_key(packet);
-
 	if (begins(skb, packet))
-		forget(&key);
+		forget(packet->version, flow_key(packet));
 }
 
-static __always_inline struct rule *find_rule(__be32 instance, __be32 vip, __be16 port, __u8 protocol)
+// The rule for what an LB node sends to this instance for a port of the VIP.
+static __always_inline struct rule *find_rule(const struct packet *packet, struct address instance, enum side vip)
 {
-	struct rule_key key = { .instance = instance, .vip = vip, .port = port, .protocol = protocol };
+	struct rule_key key = { .instance = instance, .protocol = packet->protocol };
 
-	return bpf_map_lookup_elem(&rules, &key);
+	key.vip = vip == SOURCE ? packet->source : packet->destination;
+	key.port = vip == SOURCE ? packet->source_port : packet->destination_port;
+	return look_up_rule(packet->version, key);
 }
 
-static __always_inline void remember(const struct packet *packet, __be32 instance, __be16 target_port)
+static __always_inline void remember(const struct packet *packet, struct address instance, __be16 target_port)
 {
 	struct flow seen = { .vip = packet->destination, .port = packet->destination_port };
 	struct flow_key key = flow_key(packet);
-	struct flow *known;
+	struct flow known;
 
 	key.instance = instance;
 	key.target_port = target_port;
-	known = bpf_map_lookup_elem(&flows, &key);
-	if (!known || known->vip != seen.vip || known->port != seen.port)
-		bpf_map_update_elem(&flows, &key, &seen, BPF_ANY);
+	if (!look_up_flow(packet->version, key, &known) || !is_same(known.vip, seen.vip) || known.port != seen.port)
+		write_flow(packet->version, key, seen);
 }

@@ -7,7 +7,44 @@
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 
+#include "hypervisor_packet.h"
+
+// Keys as the programs know them, and as the maps of IPv6 have them.
 struct rule_key {
+	struct address instance;
+	struct address vip;
+	__be16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+// A connection as the instance sees it: the reply has nothing else to be recognised by.
+struct flow_key {
+	struct address client;
+	struct address instance;
+	__be16 client_port;
+	__be16 target_port;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
+struct flow {
+	struct address vip;
+	__be16 port;
+	__u16 zero;
+};
+
+// Only the first fragment of a reply carries ports; the others are recognised by these (RFC 791, RFC 8200).
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__be32 id;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
+// The same for IPv4, whose maps would be slower with more bytes to hash.
+struct rule_key4 {
 	__be32 instance;
 	__be32 vip;
 	__be16 port;
@@ -15,12 +52,7 @@ struct rule_key {
 	__u8 zero;
 };
 
-struct rule {
-	__be16 target_port;
-};
-
-// A connection as the instance sees it: the reply has nothing else to be recognised by.
-struct flow_key {
+struct flow_key4 {
 	__be32 client;
 	__be32 instance;
 	__be16 client_port;
@@ -29,14 +61,13 @@ struct flow_key {
 	__u8 zero[3];
 };
 
-struct flow {
+struct flow4 {
 	__be32 vip;
 	__be16 port;
 	__u16 zero;
 };
 
-// Only the first fragment of a reply carries ports; the others are recognised by these (RFC 791).
-struct fragment_key {
+struct fragment_key4 {
 	__be32 source;
 	__be32 destination;
 	__be16 id;
@@ -44,41 +75,31 @@ struct fragment_key {
 	__u8 zero;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __be32);
-	__type(value, __u32); // the interface that leads to the instance, 0 while there is none; for user space
-} instances SEC(".maps");
+struct rule {
+	__be16 target_port;
+};
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct rule_key);
-	__type(value, struct rule);
-} rules SEC(".maps");
+#define MAP(map_type, entries, key_type, value_type)                                                                      \
+	struct {                                                                                                           \
+		__uint(type, map_type);                                                                                    \
+		__uint(max_entries, entries);                                                                              \
+		__type(key, key_type);                                                                                     \
+		__type(value, value_type);                                                                                 \
+	}
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 262144);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct fragment_key);
-	__type(value, __be32); // VIP
-} fragments SEC(".maps");
+// The value is the interface that leads to the instance, 0 while there is none; for user space.
+MAP(BPF_MAP_TYPE_HASH, 16384, __be32, __u32) instances SEC(".maps");
+MAP(BPF_MAP_TYPE_HASH, 16384, struct address, __u32) instances6 SEC(".maps");
+MAP(BPF_MAP_TYPE_HASH, 65536, struct rule_key4, struct rule) rules SEC(".maps");
+MAP(BPF_MAP_TYPE_HASH, 65536, struct rule_key, struct rule) rules6 SEC(".maps");
+MAP(BPF_MAP_TYPE_LRU_HASH, 262144, struct flow_key4, struct flow4) flows SEC(".maps");
+MAP(BPF_MAP_TYPE_LRU_HASH, 262144, struct flow_key, struct flow) flows6 SEC(".maps");
+// The value is the VIP.
+MAP(BPF_MAP_TYPE_LRU_HASH, 4096, struct fragment_key4, __be32) fragments SEC(".maps");
+MAP(BPF_MAP_TYPE_LRU_HASH, 4096, struct fragment_key, struct address) fragments6 SEC(".maps");
 
 // What user space attached, so that a later process knows: interface -> 1 (uplink) or 2 (instance).
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u32);
-	__type(value, __u32);
-} attachments SEC(".maps");
+MAP(BPF_MAP_TYPE_HASH, 16384, __u32, __u32) attachments SEC(".maps");
 
 enum counter {
 	DECAPSULATED,           // the tunnel's header was taken off
@@ -95,18 +116,4 @@ enum counter {
 	COUNTERS,
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
-static __always_inline void count(enum counter which)
-{
-	__u32 key = which;
-	__u64 *value = bpf_map_lookup_elem(&counters, &key);
-
-	if (value)
-		(*value)++;
-}
+#include "hypervisor_counters.h"

@@ -13,7 +13,8 @@
 #define BACKENDS_MAX 32768    // an index fits in 15 bits; 0 means none
 #define BUCKET_FLOWS 8        // 8 words of 8 bytes: one cache line
 
-// 8 bytes: protocol, 0, port (2 bytes, network order), VIP (4 bytes, network order). 0 marks a free slot.
+// 8 bytes: protocol, 0 for IPv4 or 6 for IPv6, port (2 bytes, network order), VIP (4 bytes, network order). 0 marks a free
+// slot. Of an IPv6 VIP it has the four words XORed: the table is searched by that, and the VIP itself compared as well.
 typedef __u64 service_key;
 
 #define SERVICE_ROUND_ROBIN 1 // new flows take the next backend of the sequence, and every flow is remembered
@@ -26,6 +27,7 @@ struct service {
 	__u32 hash_mask; // which bits of (source port, destination port) the ring hash takes in
 	__u32 flags;
 	__u32 unused;
+	__u64 address[2]; // the VIP if it is IPv6, network order, else 0
 };
 
 // Two copies: user space writes the one that is not active, then flips `active`. Readers never see a half-written table.
@@ -39,14 +41,19 @@ struct service_table {
 #define BACKEND_RESOLVED 1    // the MAC addresses below are known
 #define BACKEND_TRANSMIT 2    // XDP_TX is safe when the packet leaves where it came in (not on veth)
 
+// 64 bytes, so that an entry is one cache line.
 struct backend {
 	service_key service; // whose backend it is; a word of a flow table that says otherwise is not believed
-	__u32 address;       // where the tunnel ends; 0: removed
+	__u64 vip[2];        // the rest of the key if the service is IPv6; the program does not look at it
+	__u32 address[4];    // where the tunnel ends, network order; of IPv4 in the first word
 	__u32 ifindex;       // leads to the next hop
 	__u8 destination_mac[6];
 	__u8 source_mac[6];
-	__u16 flags;
+	__u8 flags;
+	__u8 weight;         // user space's own
 	__u16 inner_mtu;     // the longest IP packet that fits the tunnel, bytes
+	__u8 family;         // of the tunnel: 4 or 6; 0: removed
+	__u8 unused[3];
 };
 
 // A slot of a Maglev ring: bit 31 dirty, bits 30-16 the old owner, bits 15-0 the current owner.
@@ -85,4 +92,5 @@ struct total {
 struct settings {
 	__u32 tunnel_source; // the shared prefix of the outer source, network order, last two bytes 0
 	__u32 flow_buckets;  // a power of two
+	__u32 tunnel_source_v6[3]; // the same for tunnels in IPv6: its first 12 bytes
 };

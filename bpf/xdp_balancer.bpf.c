@@ -4,10 +4,12 @@
 #include "layout.h"
 #include "counters.h"
 #include "parse.h"
+#include "parse_v6.h"
 #include "services.h"
 #include "choose.h"
 #include "encapsulate.h"
 #include "too_big.h"
+#include "too_big_v6.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -24,9 +26,21 @@ inlined int transmit(struct xdp_md *ctx, struct backend *backend, __u32 ifindex)
 	return bpf_redirect(ifindex, 0);
 }
 
+// No link may have a smaller MTU than 1280 for IPv6: nobody would believe an answer that says so.
+inlined enum fate say_too_big(struct xdp_md *ctx, struct backend *backend, struct packet *packet)
+{
+	__u32 mtu = backend->inner_mtu;
+
+	if (!packet->may_answer || (packet->is_ipv6 && packet->length <= IPV6_MINIMUM_MTU))
+		return DROPPED_TOO_BIG;
+	if (packet->is_ipv6)
+		return answer_too_big_v6(ctx, mtu < IPV6_MINIMUM_MTU ? IPV6_MINIMUM_MTU : mtu);
+	return answer_too_big(ctx, mtu);
+}
+
 inlined int answer(struct xdp_md *ctx, struct backend *backend, struct packet *packet)
 {
-	enum fate fate = packet->may_answer ? answer_too_big(ctx, backend->inner_mtu) : DROPPED_TOO_BIG;
+	enum fate fate = say_too_big(ctx, backend, packet);
 	int verdict = finish(fate);
 
 	return fate == TOO_BIG_ANSWERED ? transmit(ctx, backend, ctx->ingress_ifindex) : verdict;
@@ -38,7 +52,7 @@ inlined int forward(struct xdp_md *ctx, struct service *service, struct packet *
 	__u32 chosen = choose(service, packet, hash);
 	struct backend *backend = bpf_map_lookup_elem(&backends, &chosen);
 
-	if (!chosen || !backend || !backend->address)
+	if (!chosen || !backend || !backend->family)
 		return finish(REFUSED_NO_BACKEND);
 	if (!(backend->flags & BACKEND_RESOLVED))
 		return finish(DROPPED_NO_NEIGHBOUR);
@@ -54,8 +68,7 @@ inlined int forward(struct xdp_md *ctx, struct service *service, struct packet *
 	return transmit(ctx, backend, backend->ifindex);
 }
 
-SEC("xdp")
-int balance(struct xdp_md *ctx)
+inlined int balance_ipv4(struct xdp_md *ctx)
 {
 	struct packet packet = {};
 	enum fate fate = parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &packet);
@@ -66,6 +79,37 @@ int balance(struct xdp_md *ctx)
 	if (!service)
 		return finish(packet.is_error ? PASSED_ICMP : PASSED_NO_SERVICE);
 	return forward(ctx, service, &packet);
+}
+
+// Not inlined: IPv4 keeps the registers and the stack for itself.
+static __noinline int balance_ipv6(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	struct ends_v6 ends = {};
+	enum fate fate = parse_v6((void *)(long)ctx->data, (void *)(long)ctx->data_end, &packet, &ends);
+
+	if (fate != FORWARDED)
+		return finish(fate);
+	struct service *service = service_of_v6(&packet, &ends);
+	if (!service)
+		return finish(packet.is_error ? PASSED_ICMP : PASSED_NO_SERVICE);
+	packet.client = digest_of(ends.client[0], ends.client[1], service->seed);
+	return forward(ctx, service, &packet);
+}
+
+SEC("xdp")
+int balance(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+
+	if (data + ETH_HLEN > end)
+		return finish(PASSED_TOO_SHORT);
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
+		return balance_ipv4(ctx);
+	if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
+		return balance_ipv6(ctx);
+	return finish(not_ip(ethernet->h_proto));
 }
 
 char _license[] SEC("license") = "GPL";

@@ -41,8 +41,8 @@ MODULES = Path("/usr/lib/uml/modules")
 INIT = Path(__file__).with_name("guest_init").resolve()
 # Loaded at boot in one go: one call is four times as fast as one each, and autoloading forks once per module.
 LOADED = (
-    "veth dummy bridge ipip ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh ip_vs_mh nf_conntrack nf_nat iptable_nat iptable_mangle"
-    " iptable_filter iptable_raw xt_nat xt_tcpudp xt_conntrack xt_mark"
+    "veth dummy bridge ipip sit ip6_tunnel ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh ip_vs_mh nf_conntrack nf_nat iptable_nat"
+    " iptable_mangle iptable_filter iptable_raw ip6table_nat ip6table_filter xt_nat xt_tcpudp xt_conntrack xt_mark"
 )
 # What the guest may take beyond its command's time-out, to boot and to halt.
 MARGIN = 60.0

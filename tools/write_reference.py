@@ -74,7 +74,9 @@ def counters_page() -> str:
         assert body is not None, f"{header} has no counters"
         for name, what in re.findall(r"^\s+([A-Z0-9_]+),\s*// (.*)$", body.group(1), re.MULTILINE):
             parts.append(f"| `{name.lower()}` | {what} |")
-    parts.append(f"\n## Hypervisor with `netfilter`, nftables (`nft list table {nat.FAMILY} {nat.TABLE}`)\n")
+    parts.append(
+        f"\n## Hypervisor with `netfilter`, nftables (`nft list table {nat.where(4)}`, of IPv6 `{nat.where(6)}`)\n"
+    )
     parts.append("| counter | what happened |\n| --- | --- |")
     parts += [f"| `{name}` | {what} |" for name, what in nat.COUNTERS.items()]
     return "\n".join(parts) + "\n"

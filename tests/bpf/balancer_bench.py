@@ -1,6 +1,7 @@
 """An LB node in a network namespace of its own, with a router that answers for every backend.
 
 LB node 10.0.0.1 eth0 ---- eth0 10.0.0.2 router, the way to 10.128.0.0/16
+      fd00:10::1                fd00:10::2             and fd00:128::/64
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 from bascule import native
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
@@ -24,37 +28,100 @@ from bascule.system import bpf
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.bpf import hypervisor_packets, packets_v6
+from tests.bpf.hypervisor_packets import ACK
 
-VIP = IPv4Address("203.0.113.10")
-CLIENT = IPv4Address("198.51.100.2")
 ROUTER_MAC = "02:00:00:00:00:99"
-TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
+TUNNEL_SOURCE, TUNNEL_SOURCE_V6 = IPv4Network("10.99.0.0/16"), IPv6Network("fd00:99:0:1::/64")
 XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
 SEED = 0x1234_5678_9ABC_DEF0
 
 T = TypeVar("T")
 
 
-def backend(last: int, weight: int = 1) -> VirtualBackend:
-    """The backend 10.128.0.`last`."""
-    return VirtualBackend(address=IPv4Address(f"10.128.0.{last}"), weight=weight, target_port=8080)
+@dataclass(frozen=True)
+class Family:
+    """IPv4 or IPv6 in a test: addresses of each kind, and how packets are built. Tunnels add `overhead` bytes."""
+
+    version: int
+    vip: IPAddress
+    client: IPAddress
+    network: IPNetwork
+    tunnel_source: IPNetwork
+    overhead: int
+    protocol: int
+    packets: ModuleType
+
+    def __str__(self) -> str:
+        return f"IPv{self.version}"
+
+    def backend(self, last: int, weight: int = 1) -> VirtualBackend:
+        """The backend number `last` of the network."""
+        return VirtualBackend(address=self.network.network_address + last, weight=weight, target_port=8080)
+
+    def service(
+        self,
+        *backends: VirtualBackend,
+        port: int = 80,
+        protocol: Protocol = Protocol.TCP,
+        strategy: Strategy = Strategy.MAGLEV_HASH,
+        hash_source_port: bool = True,
+    ) -> VirtualService:
+        """A service of the VIP."""
+        return VirtualService(
+            key=ServiceKey(self.vip, protocol, port),
+            strategy=strategy,
+            hash_source_port=hash_source_port,
+            hash_seed=SEED,
+            backends=backends,
+        )
+
+    def services(self) -> tuple[VirtualService, ...]:
+        """Web on port 80, DNS, and a service without backends."""
+        return (
+            self.service(self.backend(1), self.backend(2), self.backend(3)),
+            self.service(self.backend(1), self.backend(2), port=53, protocol=Protocol.UDP),
+            self.service(port=81),
+        )
+
+    def to_vip(self, port: int = 80, client_port: int = 40000) -> Any:
+        """A client's flow to the VIP (the packet module's `Ends`)."""
+        return self.packets.Ends(self.client, client_port, self.vip, port)
+
+    def tcp(self, port: int = 80, client_port: int = 40000, *, flags: int = ACK, payload: bytes = b"hello") -> bytes:
+        """A client's TCP packet."""
+        packet: bytes = self.packets.tcp(self.to_vip(port, client_port), flags, payload=payload)
+        return packet
+
+    def udp(self, port: int, client_port: int = 40000, *, payload: bytes = b"hello") -> bytes:
+        """A client's UDP packet."""
+        packet: bytes = self.packets.udp(self.to_vip(port, client_port), payload=payload)
+        return packet
 
 
-def service(
-    *backends: VirtualBackend,
-    port: int = 80,
-    protocol: Protocol = Protocol.TCP,
-    strategy: Strategy = Strategy.MAGLEV_HASH,
-    hash_source_port: bool = True,
-) -> VirtualService:
-    """A service of the VIP."""
-    return VirtualService(
-        key=ServiceKey(VIP, protocol, port),
-        strategy=strategy,
-        hash_source_port=hash_source_port,
-        hash_seed=SEED,
-        backends=backends,
-    )
+V4 = Family(
+    4,
+    IPv4Address("203.0.113.10"),
+    IPv4Address("198.51.100.2"),
+    IPv4Network("10.128.0.0/24"),
+    TUNNEL_SOURCE,
+    20,
+    4,
+    hypervisor_packets,
+)
+V6 = Family(
+    6,
+    IPv6Address("2001:db8:113::10"),
+    IPv6Address("2001:db8:198::2"),
+    IPv6Network("fd00:128::/64"),
+    TUNNEL_SOURCE_V6,
+    40,
+    41,
+    packets_v6,
+)
+FAMILIES = (V4, V6)
+VIP, CLIENT = IPv4Address("203.0.113.10"), IPv4Address("198.51.100.2")
+backend, service = V4.backend, V4.service
 
 
 class Bench:
@@ -69,15 +136,20 @@ class Bench:
         try:
             for namespace in (self.namespace, self._router):
                 run(["ip", "netns", "add", namespace])
-                # Neighbour discovery would move the counters of the tests.
-                call_in(namespace, disable_ipv6)
                 self.ip("link set lo up", namespace)
+            # Neighbour discovery would move the counters of the tests.
+            call_in(self._router, disable_ipv6)
             self.ip(f"link add eth0 type veth peer name eth0 netns {self._router}")
             self.ip(f"link set eth0 address {ROUTER_MAC} up", self._router)
-            self.ip("addr add 10.0.0.1/24 dev eth0")
-            self.ip("link set eth0 up")
-            self.ip(f"neigh replace 10.0.0.2 lladdr {ROUTER_MAC} dev eth0 nud permanent")
-            self.ip("route add 10.128.0.0/16 via 10.0.0.2")
+            # Without a link-local address nothing happens here that a test has not asked for.
+            self.ip("link set eth0 addrgenmode none up")
+            for address, router, behind in (
+                ("10.0.0.1/24", "10.0.0.2", "10.128.0.0/16"),
+                ("fd00:10::1/64", "fd00:10::2", "fd00:128::/64"),
+            ):
+                self.ip(f"addr add {address} dev eth0{' nodad' if ':' in address else ''}")
+                self.ip(f"neigh replace {router} lladdr {ROUTER_MAC} dev eth0 nud permanent")
+                self.ip(f"route add {behind} via {router}")
         except BaseException:
             self.__exit__()
             raise
@@ -96,6 +168,7 @@ class Bench:
         driver = XdpDataPlane(
             interfaces=("eth0",),
             tunnel_source=TUNNEL_SOURCE,
+            tunnel_source_v6=TUNNEL_SOURCE_V6,
             max_services=max_services,
             bpf_dir=self.bpf_dir,
             flow_buckets=flow_buckets,

@@ -3,6 +3,7 @@
 client 198.51.100.2 ---- router ---- 10.0.0.1 LB node
                            | | ---- 10.128.0.1 and 10.128.0.2, the backends
 
+All of it may be IPv6 instead: then the router is known by its link-local addresses, and found by neighbour discovery.
 The backends take their packets out of the tunnel themselves: a raw socket reads them, a TUN device injects them.
 """
 
@@ -19,21 +20,25 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
+from bascule.model.addresses import IPAddress
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
-from tests.bpf.balancer_bench import CLIENT, TUNNEL_SOURCE, VIP, disable_ipv6
+from tests.bpf.balancer_bench import TUNNEL_SOURCE, TUNNEL_SOURCE_V6, V4, Family, disable_ipv6
 
 TIMEOUT = 5.0  # seconds; what fails, fails by then
-LB, BACKENDS = IPv4Address("10.0.0.1"), (IPv4Address("10.128.0.1"), IPv4Address("10.128.0.2"))
-HOSTS = {"client": CLIENT, "lb": LB, "backend1": BACKENDS[0], "backend2": BACKENDS[1]}
+HOSTS = ("client", "lb", "backend1", "backend2")
+LB = {4: ip_address("10.0.0.1"), 6: ip_address("fd00:10::1")}
+_SOCKETS = {4: socket.AF_INET, 6: socket.AF_INET6}
+# What a raw socket gives in front of the inner packet: IPv4's does not take the header off.
+_OUTER = {4: 20, 6: 0}
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001
 
@@ -53,15 +58,20 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
+    def __init__(self, family: Family) -> None:
+        self.address_family = _SOCKETS[family.version]
+        super().__init__((str(family.vip), 80), _Handler)
+
 
 class Backend:
     """Made inside its namespace: decapsulates, and serves TCP on the VIP's port 80."""
 
-    def __init__(self, name: str) -> None:
-        self._tunnel = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP)
+    def __init__(self, name: str, family: Family) -> None:
+        self._tunnel = socket.socket(_SOCKETS[family.version], socket.SOCK_RAW, family.protocol)
+        self._outer = _OUTER[family.version]
         self._inner = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(self._inner, _TUNSETIFF, struct.pack("16sH", b"inner", _IFF_TUN_NO_PI))
-        self._server = _Server((str(VIP), 80), _Handler)
+        self._server = _Server(family)
         self._server.backend = name  # type: ignore[attr-defined]
         self._stop, self._stopper = os.pipe()
         self._threads = [
@@ -79,7 +89,7 @@ class Backend:
             ready, _, _ = select.select([self._tunnel.fileno(), self._stop], [], [])
             if self._stop in ready:
                 return
-            os.write(self._inner, self._tunnel.recv(65535)[20:])
+            os.write(self._inner, self._tunnel.recv(65535)[self._outer :])
 
     def close(self) -> None:
         """Stop the threads and close everything."""
@@ -96,7 +106,8 @@ class Backend:
 class Network:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, family: Family = V4) -> None:
+        self.family = family
         self._name = f"t{uuid.uuid4().hex[:8]}"
         self.bpf_dir = directory / "bpf"
         self._drivers: list[XdpDataPlane] = []
@@ -118,11 +129,11 @@ class Network:
         try:
             for host in ("router", *HOSTS):
                 run(["ip", "netns", "add", self.namespace(host)])
-                self.inside(host, _prepare)
+                self.inside(host, _prepare if self.family is V4 else _prepare_v6)
                 self.ip(host, "link set lo up")
-            for number, (host, address) in enumerate(HOSTS.items()):
-                self._plug(number, host, address)
-            self.ip("router", f"route add {VIP} via {LB} dev to-lb onlink")
+            for host in HOSTS:
+                self._plug(host)
+            self.ip("router", f"route add {self.family.vip} via {LB[self.family.version]} dev to-lb onlink")
             for host in ("backend1", "backend2"):
                 self._serve(host)
         except BaseException:
@@ -130,24 +141,38 @@ class Network:
             raise
         return self
 
-    def _plug(self, number: int, host: str, address: IPv4Address) -> None:
+    def address(self, host: str) -> IPAddress:
+        """The address of client, lb, backend1 or backend2."""
+        fixed = {"client": self.family.client, "lb": LB[self.family.version]}
+        return fixed.get(host) or self.family.backend(int(host[-1])).address
+
+    def gateway(self, host: str) -> str:
+        """The router's address on the link to a host."""
+        number = HOSTS.index(host) + 1
+        return f"169.254.{number}.1" if self.family is V4 else f"fe80::{number}"
+
+    def _plug(self, host: str) -> None:
+        address, gateway = self.address(host), self.gateway(host)
         self.ip(host, f"link add eth0 type veth peer name to-{host} netns {self.namespace('router')}")
-        self.ip(host, f"addr add {address}/32 dev eth0")
-        self.ip("router", f"addr add 169.254.{number}.1/32 dev to-{host}")
+        self.ip(host, f"addr add {address} dev eth0")
+        self.ip("router", f"addr add {gateway}/{32 if self.family is V4 else 64} dev to-{host}")
         # Without these two, XDP on veth sees unfinished checksums, and cannot send back where it received.
         self._ethtool(host, "eth0", "tx", "off")
         self._ethtool("router", f"to-{host}", "gro", "on")
+        # What GRO put together is cut again here, and needs its checksums then.
+        self._ethtool("router", f"to-{host}", "tx", "off")
         self.ip(host, "link set eth0 up")
         self.ip("router", f"link set to-{host} up")
         self.ip("router", f"route add {address} dev to-{host}")
-        self.ip(host, f"route add default via 169.254.{number}.1 dev eth0 onlink")
+        self.ip(host, f"route add default via {gateway} dev eth0 onlink")
 
     def _ethtool(self, host: str, interface: str, feature: str, value: str) -> None:
         run(["ip", "netns", "exec", self.namespace(host), "ethtool", "-K", interface, feature, value])
 
     def _serve(self, host: str) -> None:
-        self.ip(host, f"addr add {VIP}/32 dev lo")
-        backend = self.inside(host, lambda: Backend(host))
+        # An address of IPv6 may be bound to only after a look for duplicates, even on `lo`.
+        self.ip(host, f"addr add {self.family.vip} dev lo{'' if self.family is V4 else ' nodad'}")
+        backend = self.inside(host, lambda: Backend(host, self.family))
         self._backends.append(backend)
         self.ip(host, "link set inner up")
         backend.start()
@@ -157,6 +182,7 @@ class Network:
         driver = XdpDataPlane(
             interfaces=("eth0",),
             tunnel_source=TUNNEL_SOURCE,
+            tunnel_source_v6=TUNNEL_SOURCE_V6,
             max_services=4,
             bpf_dir=self.bpf_dir,
             flow_buckets=1024,
@@ -168,14 +194,18 @@ class Network:
 
     def enforce(self, driver: XdpDataPlane, *services: VirtualService) -> tuple[str, ...]:
         """Enforce on the LB node, holding the VIP."""
-        return self.inside("lb", lambda: driver.enforce({VIP}, services))
+        return self.inside("lb", lambda: driver.enforce({self.family.vip}, services))
+
+    def open(self, kind: int, protocol: int = 0) -> socket.socket:
+        """A socket of the network's family, in the calling thread's namespace."""
+        return socket.socket(_SOCKETS[self.family.version], kind, protocol)
 
     def connect(self, port: int = 80) -> socket.socket:
         """A TCP connection of the client to the VIP."""
-        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        opened = self.inside("client", lambda: self.open(socket.SOCK_STREAM))
         opened.settimeout(TIMEOUT)
         try:
-            opened.connect((str(VIP), port))
+            opened.connect((str(self.family.vip), port))
         except OSError:
             opened.close()
             raise
@@ -183,10 +213,33 @@ class Network:
 
     def udp(self) -> socket.socket:
         """A UDP socket of the client, connected to the VIP so that it hears of refusals."""
-        opened = self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        opened = self.inside("client", lambda: self.open(socket.SOCK_DGRAM))
         opened.settimeout(TIMEOUT)
-        opened.connect((str(VIP), 53))
+        opened.connect((str(self.family.vip), 53))
         return opened
+
+    def listener(self, port: int) -> socket.socket:
+        """A TCP listener on all addresses, in the calling thread's namespace."""
+        listening = self.open(socket.SOCK_STREAM)
+        listening.bind(("", port))
+        listening.listen()
+        return listening
+
+    def ping(self) -> bool:
+        """Whether the VIP answers the client's ping."""
+        is_v4 = self.family is V4
+        protocol = socket.IPPROTO_ICMP if is_v4 else socket.IPPROTO_ICMPV6
+        # A raw socket of ICMPv6 fills in the checksum itself.
+        request = b"\x08\x00\xf7\xff\x00\x00\x00\x00" if is_v4 else b"\x80" + bytes(7)
+        answer = b"\x00" if is_v4 else b"\x81"
+        raw = self.inside("client", lambda: self.open(socket.SOCK_RAW, protocol))
+        with raw:
+            raw.settimeout(TIMEOUT)
+            raw.sendto(request, (str(self.family.vip), 0))
+            while True:  # neighbour discovery is heard, too
+                message, source = raw.recvfrom(100)
+                if message[_OUTER[self.family.version] :][:1] == answer:
+                    return bool(source[0] == str(self.family.vip))
 
     def __exit__(self, *_: object) -> None:
         for backend in self._backends:
@@ -217,3 +270,9 @@ def _prepare() -> None:
     disable_ipv6()
     for key, value in (("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0"), ("ip_forward", "1")):
         Path("/proc/sys/net/ipv4", key).write_text(value)
+
+
+def _prepare_v6() -> None:
+    # Duplicates cannot be, and looking for them takes a second.
+    for key, value in (("all/forwarding", "1"), ("all/accept_dad", "0"), ("default/accept_dad", "0")):
+        Path("/proc/sys/net/ipv6/conf", key).write_text(value)

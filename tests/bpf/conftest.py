@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bpf.hypervisor_programs import Programs
+from tests.bpf.hypervisor_programs import FAMILIES, Family, Programs
 
 
 @pytest.fixture
@@ -15,3 +15,10 @@ def programs() -> Iterator[Programs]:
     loaded = Programs()
     yield loaded
     loaded.close()
+
+
+@pytest.fixture(params=list(FAMILIES.values()), ids=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> Family:
+    """Who takes part: first of IPv4, then of IPv6."""
+    found: Family = request.param
+    return found

@@ -2,6 +2,8 @@
 
 client 198.51.100.2 eth0 ---- uplink0 hypervisor tap1 ---- eth0 10.128.0.11 instance1
                                                  tap2 ---- eth0 10.128.0.12 instance2
+
+All have addresses of both families (`hypervisor_programs.FAMILIES`); one of them is used.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,19 +23,26 @@ from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
 from bascule.forwarding.interface import Forwarding
 from bascule.forwarding.netfilter.driver import NetfilterForwarding
+from bascule.forwarding.netfilter.kernel import NatTable
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
+from bascule.forwarding.netfilter.tables import Kind
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
+from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.bpf.hypervisor_programs import FAMILIES, IPV4, IPV6, TUNNEL_SOURCES, Family
 
-CLIENT = IPv4Address("198.51.100.2")
-VIP = IPv4Address("203.0.113.10")
-INSTANCES = (IPv4Address("10.128.0.11"), IPv4Address("10.128.0.12"))
-TUNNEL_SOURCES = (IPv4Network("10.98.0.0/24"), IPv4Network("10.99.0.0/16"))
+CLIENT, VIP, INSTANCES = IPV4.client, IPV4.vip, (IPV4.instance, IPV4.neighbour)
+# By the family: the hypervisor's address towards clients, that towards instances
+_ADDRESSES = {4: ("198.51.100.1/24", "169.254.1.1/32"), 6: ("2001:db8:51::1/64", "fe80::1/64")}
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
+# What the forwarding `netfilter` translates by; the kernel decides for itself unless it is told.
+_KINDS: dict[str, Kind] = {"netfilter": NatTable, "iptables": LegacyTable}
 
 T = TypeVar("T")
 
@@ -41,9 +50,14 @@ T = TypeVar("T")
 class Network:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
-    def __init__(self, directory: Path, forwarding: str = "ebpf") -> None:
-        """`forwarding` names the driver, as the agent's settings do."""
+    def __init__(self, directory: Path, forwarding: str = "ebpf", family: Family = IPV4) -> None:
+        """`forwarding` names the driver, as the agent's settings do, or is `iptables`: `netfilter` without nftables."""
         self.forwarding = forwarding
+        self.family = family
+        self.client, self.vip, self.router = family.client, family.vip, family.router
+        self.first, self.second = family.instance, family.neighbour
+        self.web, self.other = rule(80, self.first, 8080), rule(81, self.second, 8081)
+        self.dns = rule(53, self.first, 5353, Protocol.UDP)
         self._name = f"t{uuid.uuid4().hex[:8]}"
         self._directory = directory
         self.bpf_dir = directory / "bpf"
@@ -68,9 +82,13 @@ class Network:
                 run(["ip", "netns", "add", self.namespace(host)])
                 self.ip(host, "link set lo up")
                 self.inside(host, _allow_asymmetric_routes)
-            self.inside("hypervisor", lambda: sysctl("ip_forward", "1"))
-            self._plug("client", "eth0", f"{CLIENT}/24", "uplink0", "198.51.100.1/24")
-            self.ip("client", "route add default via 198.51.100.1")
+            self.inside("hypervisor", let_forward)
+            self._plug("client", "eth0", "uplink0")
+            for family in FAMILIES.values():
+                outside, _ = _ADDRESSES[family.version]
+                self.ip("client", f"addr add {family.client}/{outside.partition('/')[2]} dev eth0")
+                self.ip("hypervisor", f"addr add {outside} dev uplink0")
+                self.ip("client", f"route add default via {outside.partition('/')[0]}")
             for number in (1, 2):
                 self.add_instance(number)
         except BaseException:
@@ -80,25 +98,37 @@ class Network:
 
     def add_instance(self, number: int) -> None:
         """Give an instance its interface, as when it boots."""
-        self._plug(f"instance{number}", "eth0", f"{INSTANCES[number - 1]}/32", f"tap{number}", "169.254.1.1/32")
-        self.ip(f"instance{number}", "route add default via 169.254.1.1 dev eth0 onlink")
-        self.ip("hypervisor", f"route add {INSTANCES[number - 1]} dev tap{number}")
+        self._plug(f"instance{number}", "eth0", f"tap{number}")
+        for family in FAMILIES.values():
+            address = (family.instance, family.neighbour)[number - 1]
+            self.ip(f"instance{number}", f"addr add {address} dev eth0")
+            self.add_route(address, f"tap{number}")
+            gateway, _, _ = _ADDRESSES[family.version][1].partition("/")
+            self.ip(f"instance{number}", f"route add default via {gateway} dev eth0 onlink")
 
-    def _plug(self, host: str, inner: str, inner_address: str, outer: str, outer_address: str) -> None:
-        hypervisor = self.namespace("hypervisor")
-        self.ip(host, f"link add {inner} type veth peer name {outer} netns {hypervisor}")
-        for end, name, address in ((host, inner, inner_address), ("hypervisor", outer, outer_address)):
-            self.ip(end, f"addr add {address} dev {name}")
-            self.ip(end, f"link set {name} up")
+    def add_route(self, instance: IPAddress, interface: str) -> None:
+        """Route an instance by one of the hypervisor's interfaces, which becomes its gateway."""
+        self.ip("hypervisor", f"addr add {_ADDRESSES[instance.version][1]} dev {interface}")
+        self.ip("hypervisor", f"route add {instance} dev {interface}")
 
-    def tunnel(self, port: int, instance: IPv4Address) -> None:
+    def remove_route(self, instance: IPAddress, interface: str) -> None:
+        """Undo `add_route`."""
+        self.ip("hypervisor", f"route del {instance} dev {interface}")
+        self.ip("hypervisor", f"addr del {_ADDRESSES[instance.version][1]} dev {interface}")
+
+    def _plug(self, host: str, inner: str, outer: str) -> None:
+        self.ip(host, f"link add {inner} type veth peer name {outer} netns {self.namespace('hypervisor')}")
+        self.ip(host, f"link set {inner} up")
+        self.ip("hypervisor", f"link set {outer} up")
+
+    def tunnel(self, port: int, instance: IPAddress) -> None:
         """Make the client's LB node send what goes to VIP:port to the instance."""
         if self._encapsulation is None:
             self._encapsulation = bpf.BpfObject(compile_encapsulation(self._directory))
             program = self._encapsulation.program("encapsulate")
             self.inside("client", lambda: bpf.attach_tc(_index("eth0"), program, egress=True))
-        key = VIP.packed + port.to_bytes(2, "big") + bytes(2)
-        self._encapsulation.map("instances").set(key, instance.packed)
+        name = "targets6" if instance.version == 6 else "instances"
+        self._encapsulation.map(name).set(_vip(instance).packed + port.to_bytes(2, "big") + bytes(2), instance.packed)
 
     def start(self) -> Forwarding:
         """A driver that has started, as in a new process."""
@@ -123,29 +153,32 @@ class Network:
 
     def serve(self, host: str, port: int) -> socket.socket:
         """A listening TCP socket."""
-        return self.inside(host, lambda: socket.create_server(("0.0.0.0", port)))
+        kind = _socket_family(self.vip)
+        return self.inside(host, lambda: socket.create_server(("", port), family=kind))
 
-    def connect(self, address: IPv4Address, port: int, *, host: str = "client", source_port: int = 0) -> socket.socket:
+    def connect(self, address: IPAddress, port: int, *, host: str = "client", source_port: int = 0) -> socket.socket:
         """A TCP connection, of the client unless another host is named."""
-        opened = self.inside(host, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        opened = self.inside(host, lambda: socket.socket(_socket_family(address), socket.SOCK_STREAM))
         opened.settimeout(TIMEOUT)
         # A port whose last connection ended just now may be used again, to another destination.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(("0.0.0.0", source_port))
+        opened.bind(("", source_port))
         opened.connect((str(address), port))
         return opened
 
     def udp(self, host: str, port: int = 0) -> socket.socket:
         """A UDP socket bound to the port."""
-        opened = self.inside(host, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        opened = self.inside(host, lambda: socket.socket(_socket_family(self.vip), socket.SOCK_DGRAM))
         opened.settimeout(TIMEOUT)
-        opened.bind(("0.0.0.0", port))
+        opened.bind(("", port))
         return opened
 
     def send_raw(self, packet: bytes) -> None:
-        """Send an IPv4 packet from the client, its header as given."""
-        with self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)) as raw:
-            raw.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+        """Send an IP packet from the client, its header as given."""
+        destination = str(IPv6Address(packet[24:40]) if packet[0] >> 4 == 6 else IPv4Address(packet[16:20]))
+        kind = _socket_family(ip_address(destination))
+        with self.inside("client", lambda: socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW)) as raw:
+            raw.sendto(packet, (destination, 0))
 
     def __exit__(self, *_: object) -> None:
         for host in ("client", "hypervisor", "instance1", "instance2"):
@@ -159,19 +192,34 @@ class Network:
 
 
 def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
-    if forwarding == "netfilter":
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480)
+    if forwarding in _KINDS:
+        kinds = (_KINDS[forwarding],)
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, kinds=kinds)
     return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir)
 
 
-def rule(port: int, instance: IPv4Address, target_port: int, protocol: Protocol = Protocol.TCP) -> ForwardingRule:
-    """A rule of the VIP."""
-    return ForwardingRule(VIP, protocol, port, instance, target_port)
+def rule(port: int, instance: IPAddress, target_port: int, protocol: Protocol = Protocol.TCP) -> ForwardingRule:
+    """A rule of the VIP of the instance's family."""
+    return ForwardingRule(_vip(instance), protocol, port, instance, target_port)
 
 
-def sysctl(key: str, value: str) -> None:
-    """Set a sysctl of IPv4 in the calling thread's namespace."""
-    Path("/proc/sys/net/ipv4", key).write_text(value)
+def _vip(instance: IPAddress) -> IPAddress:
+    return IPV6.vip if instance.version == 6 else IPV4.vip
+
+
+def _socket_family(address: IPAddress) -> socket.AddressFamily:
+    return socket.AF_INET6 if address.version == 6 else socket.AF_INET
+
+
+def sysctl(key: str, value: str, *, version: int = 4) -> None:
+    """Set a sysctl of that family in the calling thread's namespace."""
+    Path(f"/proc/sys/net/ipv{version}", key).write_text(value)
+
+
+def let_forward() -> None:
+    """Let the calling thread's namespace forward packets of both families."""
+    sysctl("ip_forward", "1")
+    sysctl("conf/all/forwarding", "1", version=6)
 
 
 def until(what: str, condition: Callable[[], bool]) -> None:
@@ -192,9 +240,23 @@ def reason_to_skip() -> str:
     return f"needs {' and '.join(missing)}" if missing else ""
 
 
+def without_iptables() -> str:
+    """Why iptables-legacy cannot translate here; empty when it can."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    try:
+        for version in (4, 6):
+            LegacyTable(version, largest_segment=1400).start()
+    except SystemFailure as failure:
+        return f"needs iptables-legacy: {failure.sentence}"
+    return ""
+
+
 def _allow_asymmetric_routes() -> None:
     for which in ("all", "default"):
         sysctl(f"conf/{which}/rp_filter", "0")
+        # An address counts at once: nobody else can have it here.
+        sysctl(f"conf/{which}/accept_dad", "0", version=6)
 
 
 def _index(name: str) -> int:

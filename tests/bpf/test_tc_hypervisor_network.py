@@ -1,7 +1,8 @@
 """Real packets: a client, its LB node's tunnels, a hypervisor and two instances, each with its own network stack.
 
-Over both drivers, which differ in two things: `netfilter` translates ICMP errors of connections that it knows only, and
-gives a client's connection another source port where that client speaks to the instance directly from the same one.
+Over both families and both drivers, the second by nftables and by iptables. They differ in two things: `netfilter`
+translates ICMP errors of connections that it knows only, and gives a client's connection another source port where that
+client speaks to the instance directly from the same one.
 """
 
 from __future__ import annotations
@@ -9,32 +10,37 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from bascule.model.strategies import Protocol
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, sysctl, until
-from tests.bpf.hypervisor_packets import ETHERNET, Ends, icmp_error, tcp, tunnelled, udp
+from tests.bpf.hypervisor_network import (
+    Network,
+    let_forward,
+    reason_to_skip,
+    rule,
+    until,
+    without_iptables,
+)
+from tests.bpf.hypervisor_packets import Ends, frame, icmp_error, tcp, tunnelled, udp
+from tests.bpf.hypervisor_programs import Family
 
-FIRST, SECOND = INSTANCES
-ROUTER = IPv4Address("192.0.2.1")
-WEB, OTHER = rule(80, FIRST, 8080), rule(81, SECOND, 8081)
-DNS = rule(53, FIRST, 5353, Protocol.UDP)
 MEGABYTES_8 = bytes(range(256)) * 32768
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 
 
-@pytest.fixture(params=["ebpf", "netfilter"])
-def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
+@pytest.fixture(params=["ebpf", "netfilter", "iptables"])
+def network(request: pytest.FixtureRequest, tmp_path: Path, family: Family) -> Iterator[Network]:
     """The namespaces, with tunnels to the first instance for ports 80 and 53 and to the second for port 81."""
-    with Network(tmp_path, request.param) as built:
-        built.tunnel(80, FIRST)
-        built.tunnel(53, FIRST)
-        built.tunnel(81, SECOND)
+    if request.param == "iptables" and (reason := without_iptables()):
+        pytest.skip(reason)
+    with Network(tmp_path, request.param, family) as built:
+        built.tunnel(80, built.first)
+        built.tunnel(53, built.first)
+        built.tunnel(81, built.second)
         yield built
 
 
@@ -55,23 +61,23 @@ def receive_all(connection: socket.socket) -> bytes:
 
 def test_two_services_on_one_hypervisor(network: Network) -> None:
     """Each port of the VIP reaches its own instance, which sees the client, and the client hears from the VIP."""
-    network.driver(WEB, OTHER)
+    network.driver(network.web, network.other)
     for port, host, target_port in ((80, "instance1", 8080), (81, "instance2", 8081)):
-        with network.serve(host, target_port) as listener, network.connect(VIP, port) as client:
+        with network.serve(host, target_port) as listener, network.connect(network.vip, port) as client:
             server, seen = listener.accept()
             with server:
                 assert seen == client.getsockname()
-                assert seen[0] == str(CLIENT)
-                assert client.getpeername() == (str(VIP), port)
+                assert seen[0] == str(network.client)
+                assert client.getpeername()[:2] == (str(network.vip), port)
                 assert echo(client, server)
 
 
 def test_bulk_in_both_directions(network: Network) -> None:
     """Segmentation and checksums left to the device survive the tunnel, both translations, and megabytes."""
-    driver = network.driver(WEB)
+    driver = network.driver(network.web)
     with (
         network.serve("instance1", 8080) as listener,
-        network.connect(VIP, 80) as client,
+        network.connect(network.vip, 80) as client,
         ThreadPoolExecutor(1) as sender,
     ):
         server, _ = listener.accept()
@@ -90,9 +96,9 @@ def test_bulk_in_both_directions(network: Network) -> None:
 
 def test_udp_and_its_errors(network: Network) -> None:
     """A datagram is answered from the VIP, in fragments too; a closed port is reported to the client's socket."""
-    network.driver(DNS)
+    network.driver(network.dns)
     with network.udp("client") as client:
-        client.connect((str(VIP), 53))
+        client.connect((str(network.vip), 53))
         with network.udp("instance1", 5353) as server:
             client.send(b"question")
             _, peer = server.recvfrom(100)
@@ -105,28 +111,28 @@ def test_udp_and_its_errors(network: Network) -> None:
 
 def test_path_mtu_discovery_of_the_instance(network: Network) -> None:
     """ "Fragmentation needed", sent to the VIP by a router on the reply's way, lowers the instance's path MTU."""
-    driver = network.driver(DNS)
+    driver = network.driver(network.dns)
     with network.udp("instance1", 5353) as server, network.udp("client", 40000) as client:
-        client.sendto(b"question", (str(VIP), 53))
+        client.sendto(b"question", (str(network.vip), 53))
         server.recv(100)
-        reply = udp(Ends(VIP, 53, CLIENT, 40000), payload=bytes(1400))
-        network.send_raw(tunnelled(FIRST, icmp_error(ROUTER, reply)))
+        reply = udp(Ends(network.vip, 53, network.client, 40000), payload=bytes(1400))
+        network.send_raw(tunnelled(network.first, icmp_error(network.router, reply[:1200])))
 
-        until("the path MTU to fall", lambda: "mtu 1400" in network.ip("instance1", f"route get {CLIENT}"))
+        until("the path MTU to fall", lambda: "mtu 1400" in network.ip("instance1", f"route get {network.client}"))
         assert driver.name == "netfilter" or network.counters(driver)["icmp_translated"] == 1
 
 
 def test_direct_connections_are_left_alone(network: Network) -> None:
     """A direct connection works beside one through the VIP, and right after one from the same client port."""
-    driver = network.driver(WEB)
+    driver = network.driver(network.web)
     with network.serve("instance1", 8080) as listener:
-        for address, port in ((VIP, 80), (FIRST, 8080), (VIP, 80)):
+        for address, port in ((network.vip, 80), (network.first, 8080), (network.vip, 80)):
             with network.connect(address, port, source_port=40000) as client:
                 server, seen = listener.accept()
                 with server:
-                    assert seen[0] == str(CLIENT)
+                    assert seen[0] == str(network.client)
                     assert seen[1] == 40000 or driver.name == "netfilter"
-                    assert client.getpeername() == (str(address), port)
+                    assert client.getpeername()[:2] == (str(address), port)
                     assert echo(client, server)
                     client.close()
                     assert server.recv(1) == b""
@@ -135,10 +141,10 @@ def test_direct_connections_are_left_alone(network: Network) -> None:
 
 def test_a_flow_that_moves_reaches_its_new_instance(network: Network) -> None:
     """Datagrams of one client's port go where the LB node sends them now, though both instances live on this host."""
-    network.driver(DNS, rule(53, SECOND, 5353, Protocol.UDP))
+    network.driver(network.dns, rule(53, network.second, 5353, Protocol.UDP))
     with network.udp("client") as client:
-        client.connect((str(VIP), 53))
-        for number, instance in ((1, FIRST), (2, SECOND), (1, FIRST)):
+        client.connect((str(network.vip), 53))
+        for number, instance in ((1, network.first), (2, network.second), (1, network.first)):
             network.tunnel(53, instance)
             with network.udp(f"instance{number}", 5353) as server:
                 client.send(b"question")
@@ -148,40 +154,39 @@ def test_a_flow_that_moves_reaches_its_new_instance(network: Network) -> None:
 
 
 def test_the_mss_fits_the_tunnel(network: Network) -> None:
-    """The client never sends more than 1440 bytes through the tunnel; directly it may send what fits its link."""
-    network.driver(WEB)
+    """The client never sends more than fits the tunnel; directly it may send what fits its link."""
+    network.driver(network.web)
     with network.serve("instance1", 8080):
         sizes = []
-        for address, port in ((VIP, 80), (FIRST, 8080)):
+        for address, port in ((network.vip, 80), (network.first, 8080)):
             with network.connect(address, port) as client:
                 sizes.append(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
 
     # Timestamps take 12 bytes of every segment (RFC 7323).
-    assert sizes == [1440 - 12, 1460 - 12]
+    assert sizes == [network.family.mss - 12, 1500 - network.family.header - 20 - 12]
 
 
 def test_a_client_on_the_same_hypervisor(network: Network) -> None:
     """An instance reaches a service that its neighbour on the same host provides, by way of the LB node."""
-    network.driver(WEB)
-    network.ip("hypervisor", f"route add {VIP} via {CLIENT}")
-    network.inside("client", lambda: sysctl("ip_forward", "1"))
-    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80, host="instance2") as client:
+    network.driver(network.web)
+    network.ip("hypervisor", f"route add {network.vip} via {network.client}")
+    network.inside("client", let_forward)
+    with network.serve("instance1", 8080) as listener, network.connect(network.vip, 80, host="instance2") as client:
         server, seen = listener.accept()
         with server:
-            assert seen[0] == str(SECOND)
-            assert client.getpeername() == (str(VIP), 80)
+            assert seen[0] == str(network.second)
+            assert client.getpeername()[:2] == (str(network.vip), 80)
             assert echo(client, server)
 
 
 def test_an_instance_behind_a_bridge(network: Network) -> None:
     """The interface that counts is the one the route names: a bridge serves the instances that are plugged into it."""
-    for words in ("link add br0 type bridge", "link set br0 up", "link set tap1 master br0", f"route del {FIRST}"):
+    for words in ("link add br0 type bridge", "link set br0 up", "link set tap1 master br0"):
         network.ip("hypervisor", words)
-    network.ip("hypervisor", "addr del 169.254.1.1/32 dev tap1")
-    network.ip("hypervisor", "addr add 169.254.1.1/32 dev br0")
-    network.ip("hypervisor", f"route add {FIRST} dev br0")
-    network.driver(WEB)
-    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80) as client:
+    network.remove_route(network.first, "tap1")
+    network.add_route(network.first, "br0")
+    network.driver(network.web)
+    with network.serve("instance1", 8080) as listener, network.connect(network.vip, 80) as client:
         server, _ = listener.accept()
         with server:
             assert echo(client, server)
@@ -189,8 +194,9 @@ def test_an_instance_behind_a_bridge(network: Network) -> None:
 
 def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
     """A tunnelled packet for a port without rule is dropped, and counted once per packet."""
-    driver = network.driver(WEB)
-    network.send_raw(tunnelled(FIRST, udp(Ends(CLIENT, 40000, VIP, 9))))
+    network.ip("hypervisor", f"route add {network.vip} via {network.client}")
+    driver = network.driver(network.web)
+    network.send_raw(tunnelled(network.first, udp(Ends(network.client, 40000, network.vip, 9))))
 
     until("the packet to be dropped", lambda: network.counters(driver)["dropped_no_rule"] == 1)
     assert network.counters(driver)["decapsulated"] == 1
@@ -198,10 +204,10 @@ def test_an_absent_rule_drops_instead_of_looping(network: Network) -> None:
 
 def test_tunnels_in_a_vlan_are_left_alone(network: Network) -> None:
     """A tagged packet belongs to the VLAN's own interface; whoever wants its tunnels names that one as uplink."""
-    driver = network.driver(WEB)
+    driver = network.driver(network.web)
     before = network.counters(driver)
-    tag = bytes.fromhex("81000005")
-    tagged = b"\xff" * 6 + ETHERNET[6:12] + tag + ETHERNET[12:] + tunnelled(FIRST, tcp(Ends(CLIENT, 40000, VIP, 80)))
+    whole = frame(tunnelled(network.first, tcp(Ends(network.client, 40000, network.vip, 80))))
+    tagged = b"\xff" * 6 + whole[6:12] + bytes.fromhex("81000005") + whole[12:]
     with network.inside("client", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as wire:
         network.inside("client", lambda: wire.bind(("eth0", 0)))
         wire.send(tagged)
@@ -212,8 +218,8 @@ def test_tunnels_in_a_vlan_are_left_alone(network: Network) -> None:
 
 def test_connections_live_through_a_takeover(network: Network) -> None:
     """While no process runs, and when the next one takes over, a connection goes on in both directions."""
-    first = network.driver(WEB)
-    with network.serve("instance1", 8080) as listener, network.connect(VIP, 80) as client:
+    first = network.driver(network.web)
+    with network.serve("instance1", 8080) as listener, network.connect(network.vip, 80) as client:
         server, _ = listener.accept()
         with server:
             assert echo(client, server)
@@ -221,7 +227,7 @@ def test_connections_live_through_a_takeover(network: Network) -> None:
             assert echo(client, server, b"nobody home")
 
             # The server speaks first: its packet finds a flow only if the first process's flows were taken over.
-            second = network.driver(WEB)
+            second = network.driver(network.web)
             server.sendall(b"unasked")
             assert client.recv(100) == b"unasked"
             assert echo(client, server, b"taken over")
@@ -230,10 +236,10 @@ def test_connections_live_through_a_takeover(network: Network) -> None:
 
 def test_a_takeover_loses_no_packet(network: Network) -> None:
     """Datagrams that go back and forth while one process after the other takes over are all answered."""
-    network.driver(DNS)
+    network.driver(network.dns)
     done = Event()
     with network.udp("client") as client, network.udp("instance1", 5353) as server, ThreadPoolExecutor(1) as player:
-        client.connect((str(VIP), 53))
+        client.connect((str(network.vip), 53))
 
         def play() -> int:
             rounds = 0
@@ -247,7 +253,7 @@ def test_a_takeover_loses_no_packet(network: Network) -> None:
         rounds = player.submit(play)
         try:
             for _ in range(5):
-                network.driver(DNS)
+                network.driver(network.dns)
         finally:
             done.set()
         assert rounds.result() > 5

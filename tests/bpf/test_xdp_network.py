@@ -13,7 +13,7 @@ from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.model.strategies import EVERYWHERE, Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system.commands import run
-from tests.bpf.balancer_bench import VIP, backend, reason_to_skip, service
+from tests.bpf.balancer_bench import FAMILIES, reason_to_skip
 from tests.bpf.balancer_network import Network, ask, until
 
 pytestmark = [
@@ -23,14 +23,19 @@ pytestmark = [
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="needs /dev/net/tun"),
 ]
 
-BOTH, FIRST, SECOND = service(backend(1), backend(2)), service(backend(1)), service(backend(2))
 MANY = 12
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    with Network(tmp_path) as network:
+@pytest.fixture(params=FAMILIES, ids=str)
+def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
+    with Network(tmp_path, request.param) as network:
         yield network
+
+
+def web(network: Network, **weights: int) -> VirtualService:
+    """The service on port 80, with the named backends and weights."""
+    backends = (network.family.backend(int(name[-1]), weight) for name, weight in weights.items())
+    return network.family.service(*backends)
 
 
 def serving(network: Network, *services: VirtualService) -> XdpDataPlane:
@@ -42,7 +47,7 @@ def serving(network: Network, *services: VirtualService) -> XdpDataPlane:
 
 
 def _unresolved(network: Network, driver: XdpDataPlane, services: tuple[VirtualService, ...]) -> bool:
-    driver.enforce({VIP}, services)
+    driver.enforce({network.family.vip}, services)
     return bool(driver.unresolved())
 
 
@@ -55,8 +60,10 @@ def close(connections: list[socket.socket]) -> None:
 @pytest.mark.parametrize("strategy", sorted(EVERYWHERE))
 def test_connections_survive_a_change_of_backends(network: Network, strategy: Strategy) -> None:
     """A backend comes, drains and comes back: every open connection stays with its backend, new ones follow."""
-    both = service(backend(1), backend(2), strategy=strategy)
-    driver = serving(network, service(backend(1), backend(2, 0), strategy=strategy))
+    both = network.family.service(network.family.backend(1), network.family.backend(2), strategy=strategy)
+    driver = serving(
+        network, network.family.service(network.family.backend(1), network.family.backend(2, 0), strategy=strategy)
+    )
     held = [network.connect() for _ in range(MANY)]
     assert {ask(each) for each in held} == {"backend1"}
     network.enforce(driver, both)
@@ -64,7 +71,10 @@ def test_connections_survive_a_change_of_backends(network: Network, strategy: St
     names = [ask(each) for each in held]
     assert names[:MANY] == ["backend1"] * MANY
     assert "backend2" in names
-    for change in (service(backend(1, 0), backend(2), strategy=strategy), both):
+    for change in (
+        network.family.service(network.family.backend(1, 0), network.family.backend(2), strategy=strategy),
+        both,
+    ):
         network.enforce(driver, change)
         assert [ask(each) for each in held] == names
     close(held)
@@ -72,27 +82,27 @@ def test_connections_survive_a_change_of_backends(network: Network, strategy: St
 
 def test_a_new_process_takes_over_without_losing_a_connection(network: Network) -> None:
     """While no agent runs the program forwards, and the next agent knows the history of every slot."""
-    driver = serving(network, service(backend(1), backend(2, 0)))
+    driver = serving(network, web(network, backend1=1, backend2=0))
     held = [network.connect() for _ in range(MANY)]
-    network.enforce(driver, service(backend(1, 0), backend(2)))
+    network.enforce(driver, web(network, backend1=0, backend2=1))
     driver.close()
     held.append(network.connect())
     names = [ask(each) for each in held]
     assert names == ["backend1"] * MANY + ["backend2"]
     successor = network.driver()
-    sentences = network.enforce(successor, service(backend(1, 0), backend(2)))
+    sentences = network.enforce(successor, web(network, backend1=0, backend2=1))
     assert sentences == ("Attached the XDP program to eth0.",)
     assert successor.dirty_slots() > 60000
     assert [ask(each) for each in held] == names
-    network.enforce(successor, BOTH)
+    network.enforce(successor, web(network, backend1=1, backend2=1))
     assert [ask(each) for each in held] == names
     close(held)
 
 
 def test_connections_of_a_dead_backend_move_on(network: Network) -> None:
     """A backend that is no longer named gets nothing any more; new connections go to the others at once."""
-    driver = serving(network, BOTH)
-    network.enforce(driver, SECOND)
+    driver = serving(network, web(network, backend1=1, backend2=1))
+    network.enforce(driver, web(network, backend2=1))
     held = [network.connect() for _ in range(MANY)]
     assert {ask(each) for each in held} == {"backend2"}
     close(held)
@@ -100,42 +110,42 @@ def test_connections_of_a_dead_backend_move_on(network: Network) -> None:
 
 def test_a_detached_program_is_attached_again(network: Network) -> None:
     """Packets that met no program meanwhile are dropped, not refused: the connection goes on."""
-    driver = serving(network, FIRST)
+    driver = serving(network, web(network, backend1=1))
     held = network.connect()
     assert ask(held) == "backend1"
     network.ip("lb", "link set eth0 xdp off")
     assert network.inside("lb", driver.observe).ready == frozenset()
     held.sendall(b"lost once\n")
-    assert network.enforce(driver, FIRST) == ("Attached the XDP program to eth0.",)
+    assert network.enforce(driver, web(network, backend1=1)) == ("Attached the XDP program to eth0.",)
     assert held.recv(100) == b"backend1\n"
     held.close()
 
 
 def test_a_deleted_address_is_put_back(network: Network) -> None:
     """Somebody deletes the VIP: the next pass adds it again and says so."""
-    driver = serving(network, FIRST)
-    network.ip("lb", f"addr del {VIP}/32 dev lo")
-    assert network.enforce(driver, FIRST) == (f"Added address {VIP} to lo.",)
+    driver = serving(network, web(network, backend1=1))
+    network.ip("lb", f"addr del {network.family.vip} dev lo")
+    assert network.enforce(driver, web(network, backend1=1)) == (f"Added address {network.family.vip} to lo.",)
 
 
 def test_flushed_rules_are_written_again(network: Network) -> None:
     """Somebody flushes all nftables rules: the next pass writes them again."""
-    driver = serving(network, FIRST)
+    driver = serving(network, web(network, backend1=1))
     run(["ip", "netns", "exec", network.namespace("lb"), "nft", "flush", "ruleset"])
-    (sentence,) = network.enforce(driver, FIRST)
+    (sentence,) = network.enforce(driver, web(network, backend1=1))
     assert "nftables" in sentence
-    assert network.enforce(driver, FIRST) == ()
+    assert network.enforce(driver, web(network, backend1=1)) == ()
 
 
 @pytest.mark.parametrize("name", ["services", "rings", "backends", "sequences"])
 def test_altered_tables_are_written_again(network: Network, name: str) -> None:
     """Somebody zeroes a map: the next pass restores it, history included, with a sentence."""
-    driver = serving(network, FIRST)
+    driver = serving(network, web(network, backend1=1))
     with driver.memory(name) as memory:
         memory[8:] = bytes(len(memory) - 8)
-    sentences = network.enforce(driver, FIRST)
+    sentences = network.enforce(driver, web(network, backend1=1))
     assert sentences or name == "sequences"
-    assert network.enforce(driver, FIRST) == ()
+    assert network.enforce(driver, web(network, backend1=1)) == ()
     connection = network.connect()
     assert ask(connection) == "backend1"
     connection.close()
@@ -143,8 +153,8 @@ def test_altered_tables_are_written_again(network: Network, name: str) -> None:
 
 def test_what_nobody_serves_is_refused(network: Network) -> None:
     """TCP is reset and UDP answered "port unreachable": without backends, without service, and on the node's ports."""
-    listener = network.inside("lb", lambda: socket.create_server(("0.0.0.0", 22)))
-    driver = serving(network, service(), service(port=53, protocol=Protocol.UDP))
+    listener = network.inside("lb", lambda: network.listener(22))
+    driver = serving(network, network.family.service(), network.family.service(port=53, protocol=Protocol.UDP))
     for port in (80, 81, 22):
         with pytest.raises(ConnectionRefusedError):
             network.connect(port)
@@ -158,24 +168,46 @@ def test_what_nobody_serves_is_refused(network: Network) -> None:
     listener.close()
 
 
+def test_a_large_upload_shrinks_to_the_tunnel(network: Network) -> None:
+    """The client believes the LB node's "too big", and its packets fit from then on."""
+    serving(network, web(network, backend1=1))
+    connection = network.connect()
+    connection.sendall(bytes(300_000))
+    assert ask(connection) == "backend1"
+    fits = 1500 - network.family.overhead
+    assert f"mtu {fits} " in network.ip("client", f"route get {network.family.vip}")
+    connection.close()
+
+
+def test_fragments_are_dropped_and_not_refused(network: Network) -> None:
+    """Only a first fragment has ports: a datagram in pieces for a served port is lost, not denied."""
+    serving(network, network.family.service(network.family.backend(1), port=53, protocol=Protocol.UDP))
+    rules = {4: ["@served counter packets 1"], 6: ["@served_v6 counter packets 1", "frag exists counter packets 1"]}
+
+    def dropped() -> bool:
+        listed = network.inside("lb", lambda: run(["nft", "list", "table", "inet", "bascule_xdp"]))
+        return all(rule in listed for rule in rules[network.family.version])
+
+    with network.udp() as udp:
+        udp.send(bytes(2000))
+        until("the fragments to be dropped", dropped)
+        udp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            udp.recv(100)
+
+
 def test_ping_is_answered(network: Network) -> None:
     """An address that is held answers ping, with or without services."""
-    serving(network, FIRST)
-    request = b"\x08\x00\xf7\xff\x00\x00\x00\x00"
-    raw = network.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
-    with raw:
-        raw.settimeout(5)
-        raw.sendto(request, (str(VIP), 0))
-        answer, (source, _) = raw.recvfrom(100)
-    assert (source, answer[20]) == (str(VIP), 0)
+    serving(network, web(network, backend1=1))
+    assert network.ping()
 
 
 def test_a_next_hop_that_changes_its_mac_is_followed(network: Network) -> None:
     """The router gets another network card: the backends' entries follow without a pass of the driver."""
-    serving(network, FIRST)
+    serving(network, web(network, backend1=1))
     held = network.connect()
     assert ask(held) == "backend1"
     network.ip("router", "link set to-lb address 02:00:00:00:07:07")
-    network.ip("lb", "neigh replace 169.254.1.1 lladdr 02:00:00:00:07:07 dev eth0 nud reachable")
+    network.ip("lb", f"neigh replace {network.gateway('lb')} lladdr 02:00:00:00:07:07 dev eth0 nud reachable")
     assert ask(held) == "backend1"
     held.close()

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -21,13 +21,20 @@ from bascule.announcers.bgp.render import BgpOptions, Neighbor
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.announcers.interface import Announcer
 from bascule.model.addresses import IPAddress
+from bascule.model.errors import SystemFailure
 from bascule.model.reports import AnnouncerReport
 from bascule.system.bird import BirdSocket
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
-A, B, C = (IPv4Address(f"192.0.2.{last}") for last in (1, 2, 3))
+ADDRESSES: dict[int, tuple[IPAddress, ...]] = {
+    4: tuple(IPv4Address(f"192.0.2.{last}") for last in (1, 2, 3)),
+    6: tuple(IPv6Address(f"2001:db8::{last}") for last in (1, 2, 3)),
+}
+A, B, C = ADDRESSES[4]
 ROUTER, NODE = IPv4Address("10.77.0.2"), IPv4Address("10.77.0.1")
+ROUTER6, NODE6 = IPv6Address("fd00:77::2"), IPv6Address("fd00:77::1")
+NEIGHBORS = (Neighbor(ROUTER, 65000), Neighbor(ROUTER6, 65000))
 
 ROUTER_CONFIGURATION = f"""
 router id {ROUTER};
@@ -37,6 +44,11 @@ protocol bgp node {{
   local {ROUTER} as 65000; neighbor {NODE} as 65001; bfd on; hold time 9;
   connect retry time 1; connect delay time 1; error wait time 1, 2;
   ipv4 {{ import all; export none; }};
+}}
+protocol bgp node6 {{
+  local {ROUTER6} as 65000; neighbor {NODE6} as 65001; bfd on; hold time 9;
+  connect retry time 1; connect delay time 1; error wait time 1, 2;
+  ipv6 {{ import all; export none; }};
 }}
 """
 
@@ -93,11 +105,9 @@ class BgpStage:
     router: str
     folder: Path
 
-    def announcer(self) -> BgpAnnouncer:
+    def announcer(self, neighbors: tuple[Neighbor, ...] = NEIGHBORS) -> BgpAnnouncer:
         """As an agent process that has just begun would have it."""
-        options = BgpOptions(
-            local_as=65001, router_id=NODE, neighbors=(Neighbor(ROUTER, 65000),), bfd_interval_ms=300, bfd_multiplier=5
-        )
+        options = BgpOptions(local_as=65001, router_id=NODE, neighbors=neighbors, bfd_interval_ms=300, bfd_multiplier=5)
         return BgpAnnouncer(options, self.folder / "node")
 
     def __post_init__(self) -> None:
@@ -111,11 +121,11 @@ class BgpStage:
 
     def heard(self) -> frozenset[IPAddress]:
         lines = BirdSocket(self.folder / "router.ctl").ask("show route")
-        routes = (line.split("/32")[0] for line in lines if "/32" in line)
-        return frozenset(IPv4Address(route) for route in routes)
+        routes = (line.split("/")[0] for line in lines if "/32" in line or "/128" in line)
+        return frozenset(map(ip_address, routes))
 
     def meddle(self, address: IPAddress) -> None:
-        run(["ip", "-n", self.node, "route", "del", "blackhole", f"{address}/32", "table", "7900"])
+        run(["ip", "-n", self.node, "route", "del", "blackhole", f"{address}", "table", "7900"])
 
     def since(self) -> float:
         """When the node's session came up: seconds of the day."""
@@ -139,15 +149,16 @@ class BgpStage:
         run(
             ["ip", "-n", self.node, "link", "add", "up0", "type", "veth", "peer", "name", "down0", "netns", self.router]
         )
-        for namespace, link, address in ((self.node, "up0", NODE), (self.router, "down0", ROUTER)):
-            run(["ip", "-n", namespace, "address", "add", f"{address}/24", "dev", link])
+        for namespace, link, four, six in ((self.node, "up0", NODE, NODE6), (self.router, "down0", ROUTER, ROUTER6)):
+            run(["ip", "-n", namespace, "address", "add", f"{four}/24", "dev", link])
+            run(["ip", "-n", namespace, "address", "add", f"{six}/64", "dev", link, "nodad"])
             run(["ip", "-n", namespace, "link", "set", link, "up"])
         file = self.folder / "router.conf"
         file.write_text(ROUTER_CONFIGURATION)
         bird = ["bird", "-c", str(file), "-s", str(self.folder / "router.ctl"), "-P", str(self.folder / "router.pid")]
         run(["ip", "netns", "exec", self.router, *bird])
         call_in(self.node, self.current.start)
-        until("the session", self.up)
+        until("the sessions", self.up)
 
     def end(self) -> None:
         """Kill both BIRDs and remove the namespaces, whatever state they are in."""
@@ -197,13 +208,15 @@ def stage(request: pytest.FixtureRequest) -> Stage:
     return found
 
 
-def test_announced_addresses_are_heard_and_withdrawn_ones_are_not(stage: Stage) -> None:
+@pytest.mark.parametrize("family", ADDRESSES)
+def test_announced_addresses_are_heard_and_withdrawn_ones_are_not(stage: Stage, family: int) -> None:
     """What enforce names is what the outside world hears, and what observe reports."""
-    stage.enforce(A, B)
-    until("A and B at the router", lambda: stage.heard() == {A, B})
-    assert stage.observe().announced == {A, B}
-    stage.enforce(B, C)
-    until("B and C at the router", lambda: stage.heard() == {B, C})
+    a, b, c = ADDRESSES[family]
+    stage.enforce(a, b)
+    until("A and B at the router", lambda: stage.heard() == {a, b})
+    assert stage.observe().announced == {a, b}
+    stage.enforce(b, c)
+    until("B and C at the router", lambda: stage.heard() == {b, c})
     stage.enforce()
     until("silence", lambda: not stage.heard())
     assert not stage.observe().announced
@@ -211,17 +224,40 @@ def test_announced_addresses_are_heard_and_withdrawn_ones_are_not(stage: Stage) 
 
 def test_enforcing_the_same_again_repairs_nothing(stage: Stage) -> None:
     """A second enforce of the same addresses has nothing to say."""
-    stage.enforce(A)
-    assert stage.enforce(A) == ()
+    stage.enforce(A, *ADDRESSES[6])
+    assert stage.enforce(A, *ADDRESSES[6]) == ()
 
 
-def test_what_a_foreign_hand_withdrew_is_announced_again(stage: Stage) -> None:
+@pytest.mark.parametrize("family", ADDRESSES)
+def test_what_a_foreign_hand_withdrew_is_announced_again(stage: Stage, family: int) -> None:
     """Drift is seen in the outside world, not in memory, and repaired with a sentence."""
-    stage.enforce(A, B)
-    stage.meddle(A)
-    assert stage.observe().announced == {B}
-    assert stage.enforce(A, B) == (f"announced {A}",)
-    until("A and B at the router", lambda: stage.heard() == {A, B})
+    a, b, _ = ADDRESSES[family]
+    stage.enforce(a, b)
+    stage.meddle(a)
+    assert stage.observe().announced == {b}
+    assert stage.enforce(a, b) == (f"announced {a}",)
+    until("A and B at the router", lambda: stage.heard() == {a, b})
+
+
+@pytest.mark.root
+def test_an_address_that_nobody_would_hear_of_is_a_problem(bgp: BgpStage) -> None:
+    """Without a neighbor of its family an address is not announced, a sentence says so, and the others are."""
+    six = ADDRESSES[6][0]
+    bgp.current = bgp.announcer(NEIGHBORS[:1])
+    with pytest.raises(SystemFailure, match=f"{six} cannot be announced: no BGP neighbor is of IPv6"):
+        bgp.enforce(A, six)
+    until("A at the router", lambda: bgp.heard() == {A})
+    assert bgp.observe().announced == {A}
+
+
+@pytest.mark.root
+def test_both_families_are_announced_side_by_side(bgp: BgpStage) -> None:
+    """Each family goes by the session of its own, with the node's address of that family as the next hop."""
+    six = ADDRESSES[6][0]
+    bgp.enforce(A, six)
+    until("both at the router", lambda: bgp.heard() == {A, six})
+    lines = BirdSocket(bgp.folder / "router.ctl").ask("show route")
+    assert {line.split()[1] for line in lines if "via" in line} == {str(NODE), str(NODE6)}
 
 
 @pytest.mark.root
@@ -254,7 +290,7 @@ def test_a_killed_bird_is_started_again(bgp: BgpStage) -> None:
     until("A at the router", lambda: bgp.heard() == {A})
     kill(bgp.folder / "node/bird.pid")
     until("BIRD to be gone", lambda: not bgp.up())
-    assert [session.state for session in bgp.observe().sessions] == ["BIRD does not answer"]
+    assert [session.state for session in bgp.observe().sessions] == ["BIRD does not answer"] * len(NEIGHBORS)
     assert bgp.enforce(A) == ("started BIRD",)
     until("the session", bgp.up)
     until("A at the router", lambda: bgp.heard() == {A})

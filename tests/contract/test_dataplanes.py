@@ -15,19 +15,20 @@ import pytest
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.dataplanes.interface import DataPlane
 from bascule.dataplanes.xdp.driver import XdpDataPlane
+from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import EVERYWHERE, Strategy
 from bascule.model.virtual_services import ForwardingMethod, VirtualService
-from tests.bpf.balancer_bench import VIP, Bench, backend, reason_to_skip, service
+from tests.bpf.balancer_bench import FAMILIES, Bench, Family, reason_to_skip
 from tests.ipvs import bench as ipvs
-
-WEB = service(backend(1), backend(2, 3))
-OTHER = service(backend(2), port=81)
+from tests.ipvs import keepalived_bench as keepalived
 
 
 class Stage(Protocol):
-    """A machine with a data plane, whose process can be started again."""
+    """A machine with a data plane, whose process can be started again, and the addresses it balances there."""
+
+    family: Family
 
     def restart(self) -> None:
         """Let the process die, and start another on the same machine."""
@@ -49,7 +50,8 @@ class Stage(Protocol):
 class FakeStage:
     """The fake's kernel is the fake."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family) -> None:
+        self.family = family
         self.driver = FakeDataPlane()
         self.driver.start()
 
@@ -60,7 +62,7 @@ class FakeStage:
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """In this thread."""
-        return self.driver.enforce({VIP} if held else set(), services)
+        return self.driver.enforce({self.family.vip} if held else set(), services)
 
     def observe(self) -> DataPlaneReport:
         """In this thread."""
@@ -74,8 +76,8 @@ class FakeStage:
 class XdpStage:
     """A namespace with one interface."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, bench: Bench, family: Family) -> None:
+        self._bench, self.family = bench, family
         self.driver: XdpDataPlane = bench.driver()
 
     def restart(self) -> None:
@@ -85,7 +87,7 @@ class XdpStage:
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """In the namespace."""
-        return self._bench.inside(lambda: self.driver.enforce({VIP} if held else set(), services))
+        return self._bench.inside(lambda: self.driver.enforce({self.family.vip} if held else set(), services))
 
     def observe(self) -> DataPlaneReport:
         """In the namespace."""
@@ -93,14 +95,14 @@ class XdpStage:
 
     def damage(self) -> None:
         """Lose an address."""
-        self._bench.ip(f"addr del {VIP}/32 dev lo")
+        self._bench.ip(f"addr del {self.family.vip} dev lo")
 
 
 class IpvsStage:
     """A namespace without any interface: the VIP has its own."""
 
-    def __init__(self, hosts: ipvs.Hosts) -> None:
-        self._hosts = hosts
+    def __init__(self, hosts: ipvs.Hosts, family: Family) -> None:
+        self._hosts, self.family = hosts, family
         self._node = ipvs.Node(hosts)
 
     @property
@@ -114,6 +116,36 @@ class IpvsStage:
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """In the namespace."""
+        held_addresses = {self.family.vip} if held else set()
+        return self._hosts.inside("lb", lambda: self.driver.enforce(held_addresses, services))
+
+    def observe(self) -> DataPlaneReport:
+        """In the namespace."""
+        return self._node.observe()
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
+
+
+class KeepalivedStage:
+    """A namespace for the node, in which the data plane makes one for the load balancer."""
+
+    def __init__(self, hosts: ipvs.Hosts, folder: Path, family: Family) -> None:
+        self.family = family
+        self._node = keepalived.Node(hosts, "lb", folder)
+
+    @property
+    def driver(self) -> DataPlane:
+        """The data plane itself."""
+        return self._node.driver
+
+    def restart(self) -> None:
+        """A new driver; keepalived goes on."""
+        self._node.driver = self._node.started()
+
+    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
+        """In the namespace."""
         return self._node.enforce(*services, held=held)
 
     def observe(self) -> DataPlaneReport:
@@ -122,47 +154,72 @@ class IpvsStage:
 
     def damage(self) -> None:
         """Lose an address."""
-        self._hosts.ip("lb", f"addr del {VIP}/32 dev bascule-ipvs")
+        self._node.ip(f"addr del {self.family.vip} dev lo")
 
 
-def real(name: str, missing: str, *marks: pytest.MarkDecorator) -> object:
-    """A driver that needs something of the machine."""
-    return pytest.param(name, marks=[pytest.mark.root, pytest.mark.skipif(bool(missing), reason=missing), *marks])
+def cases() -> Iterator[object]:
+    """Every data plane with every family that it carries. The real ones need something of the machine."""
+    needs: dict[str, tuple[str, list[pytest.MarkDecorator]]] = {
+        "fake": ("", []),
+        "xdp": (reason_to_skip(), [pytest.mark.root]),
+        "ipvs": (ipvs.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
+        "keepalived": (keepalived.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
+    }
+    for name, (missing, marks) in needs.items():
+        carried = FakeDataPlane().capabilities if name == "fake" else CAPABILITIES[DataPlaneName(name)]
+        for family in FAMILIES:
+            if family.version in carried.families:
+                skip = pytest.mark.skipif(bool(missing), reason=missing)
+                yield pytest.param((name, family), marks=[*marks, skip], id=f"{name}-{family}")
 
 
-@pytest.fixture(params=["fake", real("xdp", reason_to_skip()), real("ipvs", ipvs.reason_to_skip(), pytest.mark.guest)])
+@pytest.fixture(params=cases())
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    if request.param == "fake":
-        yield FakeStage()
-    elif request.param == "ipvs":
+    name, family = request.param
+    if name == "fake":
+        yield FakeStage(family)
+    elif name == "ipvs":
         with ipvs.Hosts("lb") as hosts:
-            yield IpvsStage(hosts)
+            yield IpvsStage(hosts, family)
+    elif name == "keepalived":
+        with ipvs.Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
+            yield KeepalivedStage(hosts, tmp_path, family)
     else:
         with Bench(tmp_path) as bench:
-            yield XdpStage(bench)
+            yield XdpStage(bench, family)
+
+
+def web(stage: Stage) -> VirtualService:
+    """A service of the stage's VIP."""
+    return stage.family.service(stage.family.backend(1), stage.family.backend(2, 3))
+
+
+def other(stage: Stage) -> VirtualService:
+    """Another one of the same VIP."""
+    return stage.family.service(stage.family.backend(2), port=81)
 
 
 def test_what_is_desired_is_there(stage: Stage) -> None:
     """After `enforce` the report shows the address ready, and every service with its backends and weights."""
-    stage.enforce(WEB, OTHER)
+    stage.enforce(web(stage), other(stage))
     report = stage.observe()
-    assert report.ready == {VIP}
+    assert report.ready == {stage.family.vip}
     assert {found.key: {(each.address, each.weight) for each in found.backends} for found in report.services} == {
-        wanted.key: {(each.address, each.weight) for each in wanted.backends} for wanted in (WEB, OTHER)
+        wanted.key: {(each.address, each.weight) for each in wanted.backends} for wanted in (web(stage), other(stage))
     }
 
 
 def test_enforcing_the_same_again_says_nothing(stage: Stage) -> None:
     """A pass that finds everything as it should be has no sentence to tell."""
-    assert stage.enforce(WEB)
-    assert stage.enforce(WEB) == ()
+    assert stage.enforce(web(stage))
+    assert stage.enforce(web(stage)) == ()
 
 
 def test_what_is_not_named_is_removed(stage: Stage) -> None:
     """A service or address that is no longer desired is gone after `enforce`."""
-    stage.enforce(WEB, OTHER)
-    assert stage.enforce(OTHER)
-    assert [found.key for found in stage.observe().services] == [OTHER.key]
+    stage.enforce(web(stage), other(stage))
+    assert stage.enforce(other(stage))
+    assert [found.key for found in stage.observe().services] == [other(stage).key]
     stage.enforce(held=False)
     assert stage.observe() == DataPlaneReport(counters=stage.observe().counters)
 
@@ -170,62 +227,62 @@ def test_what_is_not_named_is_removed(stage: Stage) -> None:
 def test_an_address_is_held_without_a_service(stage: Stage) -> None:
     """An address alone is ready too: its traffic is refused."""
     stage.enforce()
-    assert stage.observe().ready == {VIP}
+    assert stage.observe().ready == {stage.family.vip}
 
 
 def test_a_service_without_backends_is_there(stage: Stage) -> None:
     """It refuses its traffic, which is a state like any other."""
-    stage.enforce(service())
+    stage.enforce(stage.family.service())
     (found,) = stage.observe().services
     assert found.backends == ()
-    assert stage.observe().ready == {VIP}
+    assert stage.observe().ready == {stage.family.vip}
 
 
 def test_backends_come_and_go(stage: Stage) -> None:
     """The report follows a change of backends and of weights."""
-    stage.enforce(service(backend(1)))
-    stage.enforce(service(backend(2), backend(3, 0)))
+    stage.enforce(stage.family.service(stage.family.backend(1)))
+    stage.enforce(stage.family.service(stage.family.backend(2), stage.family.backend(3, 0)))
     (found,) = stage.observe().services
     assert [(each.address, each.weight) for each in found.backends] == [
-        (backend(2).address, 1),
-        (backend(3).address, 0),
+        (stage.family.backend(2).address, 1),
+        (stage.family.backend(3).address, 0),
     ]
 
 
 def test_damage_is_seen_and_repaired(stage: Stage) -> None:
     """What somebody else changed is reported as it is, then repaired with a sentence."""
-    stage.enforce(WEB)
+    stage.enforce(web(stage))
     stage.damage()
     assert stage.observe().ready == frozenset()
-    (sentence,) = stage.enforce(WEB)
-    assert str(VIP) in sentence
-    assert stage.observe().ready == {VIP}
+    (sentence,) = stage.enforce(web(stage))
+    assert str(stage.family.vip) in sentence
+    assert stage.observe().ready == {stage.family.vip}
 
 
 def test_a_new_process_takes_over(stage: Stage) -> None:
     """Services outlive the process; the next one finds them and removes what is not desired any more."""
-    stage.enforce(WEB, OTHER)
+    stage.enforce(web(stage), other(stage))
     stage.restart()
-    assert {found.key for found in stage.observe().services} == {WEB.key, OTHER.key}
-    stage.enforce(WEB)
-    assert [found.key for found in stage.observe().services] == [WEB.key]
+    assert {found.key for found in stage.observe().services} == {web(stage).key, other(stage).key}
+    stage.enforce(web(stage))
+    assert [found.key for found in stage.observe().services] == [web(stage).key]
 
 
 def test_it_must_be_started_first(stage: Stage) -> None:
     """`enforce` before `start` fails with a sentence."""
     stage.driver.close()
     with pytest.raises(SystemFailure, match="start"):
-        stage.enforce(WEB)
+        stage.enforce(web(stage))
 
 
 @pytest.mark.parametrize("strategy", Strategy)
 def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
     """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
     assert stage.driver.capabilities.strategies >= EVERYWHERE
-    wanted = service(backend(1), backend(2), strategy=strategy)
+    wanted = stage.family.service(stage.family.backend(1), stage.family.backend(2), strategy=strategy)
     if strategy in stage.driver.capabilities.strategies:
         stage.enforce(wanted)
-        assert stage.observe().ready == {VIP}
+        assert stage.observe().ready == {stage.family.vip}
         assert stage.enforce(wanted) == ()
         return
     with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
@@ -235,18 +292,29 @@ def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> N
 @pytest.mark.parametrize("method", ForwardingMethod)
 def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) -> None:
     """A data plane carries the forwarding methods that it names, and refuses others by name, leaving all as it is."""
-    wanted = service(replace(backend(1), method=method))
+    wanted = stage.family.service(replace(stage.family.backend(1), method=method))
     if method in stage.driver.capabilities.methods:
         stage.enforce(wanted)
-        assert stage.observe().ready == {VIP}
+        assert stage.observe().ready == {stage.family.vip}
         return
-    stage.enforce(WEB)
+    stage.enforce(web(stage))
     with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
         stage.enforce(wanted)
-    assert stage.enforce(WEB) == ()
+    assert stage.enforce(web(stage)) == ()
 
 
 def test_a_key_is_for_one_service(stage: Stage) -> None:
     """Two services that a packet could not tell apart are refused."""
     with pytest.raises(SystemFailure, match="configured twice"):
-        stage.enforce(WEB, service(backend(3)))
+        stage.enforce(web(stage), stage.family.service(stage.family.backend(3)))
+
+
+def test_a_family_is_carried_or_refused(stage: Stage) -> None:
+    """A data plane carries the families that it names, both at once, and refuses the other by name."""
+    services = [family.service(family.backend(1)) for family in FAMILIES]
+    if stage.driver.capabilities.families >= {4, 6}:
+        stage.enforce(*services)
+        assert stage.observe().ready == {service.key.address for service in services}
+        return
+    with pytest.raises(SystemFailure, match=f"{stage.driver.name} carries no IPv6"):
+        stage.enforce(*services)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from bascule.doctor.facts import Choice
+from bascule.doctor.facts import Choice, Facts, Role
+from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather_network import gather_network
+from bascule.doctor.paths import check_paths
 from bascule.lab import life
 from bascule.lab.examination import examine
 from bascule.lab.network import namespace
@@ -25,7 +28,7 @@ from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
-PEER = "192.0.2.2"
+PEER, PEER6 = "192.0.2.2", "2001:db8:2::2"
 _DOCTOR = "from bascule.programs.command_line import main; main()"
 _MISSING = [tool for tool in ("ip", "nft", "sysctl", "bird") if shutil.which(tool) is None]
 
@@ -51,8 +54,11 @@ class Machine:
         for name, address in ((self.name, "192.0.2.1/24"), (self.peer, f"{PEER}/24")):
             run(["ip", "-n", name, "addr", "add", address, "dev", "eth0"])
             run(["ip", "-n", name, "link", "set", "eth0", "up"])
+        for name, address in ((self.name, "2001:db8:2::1/64"), (self.peer, f"{PEER6}/64")):
+            run(["ip", "-n", name, "addr", "add", address, "dev", "eth0", "nodad"])
         self.ip("link set tap1 up")
         self.run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tap1.rp_filter=0 net.ipv4.ip_forward=1")
+        self.run("sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.eth0.keep_addr_on_down=1")
 
     def remove(self) -> None:
         for name in (self.name, self.peer):
@@ -94,13 +100,16 @@ def machine() -> Iterator[Machine]:
         ("sysctl -qw net.ipv4.conf.tap1.rp_filter=1", "rp_filter tap1"),
         ("sysctl -qw net.ipv4.conf.all.rp_filter=1", "rp_filter tap1"),
         ("sysctl -qw net.ipv4.ip_forward=0", "ip_forward"),
+        ("sysctl -qw net.ipv6.conf.all.forwarding=0", "ipv6 forwarding"),
         ("ip link set eth0 down", "interface eth0"),
         ("ip link set eth0 mtu 1400", f"path to {PEER}"),
+        ("ip link set eth0 mtu 1400", f"path to {PEER6}"),
     ],
 )
 def test_a_problem_is_gone_after_its_fix(machine: Machine, damage: str, subject: str) -> None:
     """A machine that is made unfit fails with a finding; running the printed fix makes it fit again."""
-    hypervisor = ("--role", "hypervisor", "--towards", PEER)
+    towards = ("--towards", PEER, "--towards", PEER6)
+    hypervisor = ("--role", "hypervisor", "--tunnel-sources", "10.99.0.0/16,fd00::/8", *towards)
     before, _ = machine.doctor(*hypervisor)
     machine.run(damage)
     damaged, findings = machine.doctor(*hypervisor)
@@ -129,14 +138,40 @@ def test_warnings_leave_with_their_fixes_too(machine: Machine) -> None:
     assert "rule in inet filter forward" not in findings
 
 
-def test_a_narrow_switch_between_is_found(machine: Machine) -> None:
+@pytest.mark.parametrize(("peer", "arrives"), [(PEER, 576), (PEER6, 1280)])
+def test_a_narrow_switch_between_is_found(machine: Machine, peer: str, arrives: int) -> None:
     """Packets that the route takes and the other end does not answer are told apart from those that arrive."""
     run(["ip", "-n", machine.peer, "link", "set", "eth0", "mtu", "1400"])
 
-    facts = call_in(machine.name, lambda: gather_network(Choice(), [IPv4Address(PEER)]))
+    facts = call_in(machine.name, lambda: gather_network(Choice(), [ip_address(peer)]))
 
     (path,) = facts.paths
-    assert (path.interface, path.route_mtu, path.answered) == ("eth0", 1600, 576)
+    assert (path.interface, path.route_mtu, path.answered) == ("eth0", 1600, arrives)
+
+
+def test_tunnels_get_another_source_by_the_fix(machine: Machine) -> None:
+    """The printed commands give IPVS's tunnels the accepted source, while health checks keep the node's own."""
+    instance, accepted = ip_address("10.128.0.9"), (ip_network("10.99.0.0/16"),)
+    choice = Choice(roles=frozenset({Role.LB_NODE}), dataplane="ipvs", tunnel_sources=accepted)
+    machine.ip(f"route add {instance} via {PEER}")
+
+    def finding() -> Finding:
+        (found,) = check_paths(Facts(network=gather_network(choice, instances=[instance])), choice)
+        return found
+
+    def own_source() -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            asked.connect((str(instance), 8080))
+            return str(asked.getsockname()[0])
+
+    before = call_in(machine.name, finding)
+    assert (before.level, "source 192.0.2.1" in before.sentence) == (Level.PROBLEM, True)
+
+    machine.run(before.fix)
+
+    after = call_in(machine.name, finding)
+    assert (after.level, "source 10.99.0.1" in after.sentence) == (Level.OK, True)
+    assert call_in(machine.name, own_source) == "192.0.2.1"
 
 
 def test_it_tells_native_xdp(machine: Machine) -> None:

@@ -7,20 +7,25 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from bascule.dataplanes.ipvs import reading
 from bascule.dataplanes.ipvs.driver import IpvsDataPlane
+from bascule.dataplanes.ipvs.writing import Timeouts
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import Persistence, ServiceKey, VirtualBackend, VirtualService
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
-VIP = IPv4Address("203.0.113.10")
+# By family. Most tests are of the first.
+VIPS: dict[int, IPAddress] = {4: ip_address("203.0.113.10"), 6: ip_address("2001:db8:203::10")}
+VIP = VIPS[4]
+FAMILIES = tuple(VIPS)
 T = TypeVar("T")
 
 
@@ -30,10 +35,13 @@ def service(
     protocol: Protocol = Protocol.TCP,
     strategy: Strategy = Strategy.ROUND_ROBIN,
     hash_source_port: bool = True,
+    family: int = 4,
+    persistence: Persistence | None = None,
 ) -> VirtualService:
-    """A service of the VIP."""
+    """A service of the VIP of a family."""
     return VirtualService(
-        key=ServiceKey(VIP, protocol, port),
+        key=ServiceKey(VIPS[family], protocol, port),
+        persistence=persistence,
         strategy=strategy,
         hash_source_port=hash_source_port,
         hash_seed=0,
@@ -46,16 +54,16 @@ class Hosts:
 
     def __init__(self, *names: str) -> None:
         self._prefix = f"t{uuid.uuid4().hex[:8]}-"
-        self._names = names
+        self.names = names
 
     def __enter__(self) -> Hosts:
-        for name in self._names:
+        for name in self.names:
             run(["ip", "netns", "add", self.of(name)])
             self.ip(name, "link set lo up")
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self._names:
+        for name in self.names:
             subprocess.run(["ip", "netns", "del", self.of(name)], capture_output=True, check=False)
 
     def of(self, name: str) -> str:
@@ -92,9 +100,9 @@ class Node:
         self._hosts, self._name = hosts, name
         self.driver = self.started()
 
-    def started(self) -> IpvsDataPlane:
+    def started(self, timeouts: Timeouts | None = None) -> IpvsDataPlane:
         """A driver as in a new process."""
-        driver = IpvsDataPlane()
+        driver = IpvsDataPlane(timeouts=timeouts)
         self._hosts.inside(self._name, driver.start)
         return driver
 
@@ -111,7 +119,11 @@ def reason_to_skip() -> str:
     """What these tests miss on this machine; empty when nothing."""
     if os.geteuid() != 0:
         return "needs root for network namespaces and IPVS"
-    if missing := [tool for tool in ("ip", "ipvsadm", "iptables-legacy-restore") if shutil.which(tool) is None]:
+    if missing := [
+        tool
+        for tool in ("ip", "ipvsadm", "iptables-legacy-restore", "ip6tables-legacy-restore")
+        if shutil.which(tool) is None
+    ]:
         return f"needs {' and '.join(missing)}"
     try:
         reading.require()

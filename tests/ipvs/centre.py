@@ -8,6 +8,8 @@
 Tunnels reach `one` and `two` by way of `hv`, which decapsulates what is addressed to them and translates the VIP's
 ports to theirs. `near` shares a link with the LB node, holds the VIP, and answers clients through the router, unless
 its own address 10.30.0.2 speaks: that goes back through the LB node, as network address translation wants it.
+
+All of it has IPv6 too, and the last octet's neighbour is the last group: 10.30.0.2 is also fd00:30::2.
 """
 
 from __future__ import annotations
@@ -15,24 +17,40 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
+from bascule.model.addresses import IPAddress
 from bascule.model.virtual_services import ForwardingMethod, VirtualBackend
-from tests.ipvs.bench import VIP, Hosts, Node
+from tests.ipvs.bench import VIP, VIPS, Hosts, Node
+from tests.ipvs.hypervisor import hypervise
 
-INSTANCES = {"one": IPv4Address("10.128.0.1"), "two": IPv4Address("10.128.0.2")}
-NEAR = IPv4Address("10.30.0.2")
-CLIENT = "10.0.1.1"
+INSTANCES = ("one", "two")
+ADDRESSES: dict[int, dict[str, IPAddress]] = {
+    4: {
+        "one": ip_address("10.128.0.1"),
+        "two": ip_address("10.128.0.2"),
+        "near": ip_address("10.30.0.2"),
+        "lb": ip_address("10.10.0.1"),
+    },
+    6: {
+        "one": ip_address("fd00:128::1"),
+        "two": ip_address("fd00:128::2"),
+        "near": ip_address("fd00:30::2"),
+        "lb": ip_address("fd00:10::1"),
+    },
+}
+CLIENTS = {4: "10.0.1.1", 6: "fd00:1::1"}
+CLIENT = CLIENTS[4]
 TARGET_PORT = 9000
-SERVED = ("tcp", "udp")
 BIG = 2_000_000
 
 
-def backend(name: str, weight: int = 1, method: ForwardingMethod = ForwardingMethod.TUNNEL) -> VirtualBackend:
+def backend(
+    name: str, weight: int = 1, method: ForwardingMethod = ForwardingMethod.TUNNEL, family: int = 4
+) -> VirtualBackend:
     """An instance, or `near`, or the LB node itself, as a service sees it."""
-    address = {**INSTANCES, "near": NEAR, "lb": IPv4Address("10.10.0.1")}[name]
-    return VirtualBackend(address=address, weight=weight, target_port=TARGET_PORT, method=method)
+    return VirtualBackend(address=ADDRESSES[family][name], weight=weight, target_port=TARGET_PORT, method=method)
 
 
 class Answer(socketserver.StreamRequestHandler):
@@ -41,8 +59,7 @@ class Answer(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Until the client closes."""
         for line in self.rfile:
-            host, port = self.client_address
-            self.wfile.write(b"x" * BIG if line == b"big\n" else f"{self.server.name} {host} {port}\n".encode())  # type: ignore[attr-defined]
+            self.wfile.write(b"x" * BIG if line == b"big\n" else words_of(self))
 
 
 class Echo(socketserver.DatagramRequestHandler):
@@ -50,14 +67,24 @@ class Echo(socketserver.DatagramRequestHandler):
 
     def handle(self) -> None:
         """Once."""
-        host, port = self.client_address
-        self.wfile.write(f"{self.server.name} {host} {port}\n".encode())  # type: ignore[attr-defined]
+        self.wfile.write(words_of(self))
+
+
+def words_of(handler: socketserver.BaseRequestHandler) -> bytes:
+    """The server's name, and the client's address and port as it sees them."""
+    host, port, *_ = handler.client_address
+    return f"{handler.server.name} {host.removeprefix('::ffff:')} {port}\n".encode()  # type: ignore[attr-defined]
 
 
 class _Streams(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
+    address_family = socket.AF_INET6
+
+
+class _Datagrams(socketserver.ThreadingUDPServer):
+    address_family = socket.AF_INET6
 
 
 class Centre(Hosts):
@@ -72,7 +99,7 @@ class Centre(Hosts):
         try:
             self._wire()
             self._route()
-            self._hypervise()
+            hypervise(self)
             for name in INSTANCES:
                 self.serve(name, TARGET_PORT)
             self.node = Node(self)
@@ -87,33 +114,34 @@ class Centre(Hosts):
             server.server_close()
         super().__exit__()
 
-    def serve(self, host: str, port: int, address: str = "") -> None:
-        """Answer TCP and UDP on a port of a host, on every address of it unless one is named.
+    def serve(self, host: str, port: int, address: IPAddress | str = "::") -> None:
+        """Answer TCP and UDP on a port of a host, on every address of it (of both families) unless one is named.
 
         By UDP an answer comes from the address that was asked only when the server has bound to that.
         """
-        kinds = ((_Streams, Answer), (socketserver.ThreadingUDPServer, Echo))
-        for kind, handler in kinds:
-            server = self.inside(host, lambda kind=kind, handler=handler: kind((address, port), handler))  # type: ignore[misc]
+        at = str(address) if ip_address(address).version == 6 else f"::ffff:{address}"
+        for kind, handler in ((_Streams, Answer), (_Datagrams, Echo)):
+            server = self.inside(host, lambda kind=kind, handler=handler: kind((at, port), handler))  # type: ignore[misc]
             server.name = host
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def connect(self, port: int = 80, source_port: int = 0) -> socket.socket:
+    def connect(self, port: int = 80, family: int = 4, source: str | None = None) -> socket.socket:
         """A client's connection to the VIP."""
-        source = (CLIENT, source_port)
-        return self.inside("client", lambda: socket.create_connection((str(VIP), port), 5, source))
+        vip, own = (str(VIPS[family]), port), (source or CLIENTS[family], 0)
+        return self.inside("client", lambda: socket.create_connection(vip, 5, own))
 
-    def ask(self, port: int = 80, source_port: int = 0) -> list[str]:
+    def ask(self, port: int = 80, family: int = 4) -> list[str]:
         """Who answers a new connection, and the client's address as it is seen there."""
-        with self.connect(port, source_port) as connection:
+        with self.connect(port, family) as connection:
             return ask_again(connection)
 
-    def ask_by_datagram(self, port: int) -> list[str]:
+    def ask_by_datagram(self, port: int, family: int = 4) -> list[str]:
         """The same by UDP."""
-        with self.inside("client", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        kind = socket.AF_INET6 if family == 6 else socket.AF_INET
+        with self.inside("client", lambda: socket.socket(kind, socket.SOCK_DGRAM)) as client:
             client.settimeout(5)
-            client.connect((str(VIP), port))
+            client.connect((str(VIPS[family]), port))
             client.send(b"hello\n")
             return client.recv(2048).decode().split()
 
@@ -130,64 +158,59 @@ class Centre(Hosts):
         return self.inside(host, read)
 
     def _wire(self) -> None:
+        for host in self.names:
+            # Nobody else has these addresses: they are to be used at once.
+            self.sysctl(host, ipv6__conf__default__accept_dad=0)
         links = [("client", "eth0"), ("lb", "eth0"), ("lb2", "eth0"), ("hv", "eth0"), ("near", "eth1")]
         self.ip("router", *(f"link add {host} type veth peer name {name} netns @{host}" for host, name in links))
         self.ip("lb", "link add near type veth peer name eth0 netns @near")
         self.ip("hv", *(f"link add {name} type veth peer name eth0 netns @{name}" for name in INSTANCES))
         addresses = {
-            "client": {"eth0": f"{CLIENT}/24"},
+            "client": {"eth0": "10.0.1.1/24 fd00:1::1/64"},
             "router": {
-                "client": "10.0.1.254/24",
-                "lb": "10.10.0.254/24",
-                "lb2": "10.11.0.254/24",
-                "hv": "10.20.0.254/24",
-                "near": "10.31.0.1/24",
+                "client": "10.0.1.254/24 fd00:1::fe/64",
+                "lb": "10.10.0.254/24 fd00:10::fe/64",
+                "lb2": "10.11.0.254/24 fd00:11::fe/64",
+                "hv": "10.20.0.254/24 fd00:20::fe/64",
+                "near": "10.31.0.1/24 fd00:31::1/64",
             },
-            "lb": {"eth0": "10.10.0.1/24", "near": "10.30.0.1/24"},
-            "lb2": {"eth0": "10.11.0.1/24"},
-            "hv": {"eth0": "10.20.0.1/24", **dict.fromkeys(INSTANCES, "169.254.1.1/32")},
-            "near": {"eth0": f"{NEAR}/24", "eth1": "10.31.0.2/24", "lo": f"{VIP}/32"},
-            **{name: {"eth0": f"{address}/32"} for name, address in INSTANCES.items()},
+            "lb": {"eth0": "10.10.0.1/24 fd00:10::1/64", "near": "10.30.0.1/24 fd00:30::1/64"},
+            "lb2": {"eth0": "10.11.0.1/24 fd00:11::1/64"},
+            "hv": {"eth0": "10.20.0.1/24 fd00:20::1/64", **dict.fromkeys(INSTANCES, "169.254.1.1/32 fe80::1/64")},
+            "near": {
+                "eth0": "10.30.0.2/24 fd00:30::2/64",
+                "eth1": "10.31.0.2/24 fd00:31::2/64",
+                "lo": f"{VIP}/32 {VIPS[6]}/128",
+            },
+            **{name: {"eth0": f"{ADDRESSES[4][name]}/32 {ADDRESSES[6][name]}/128"} for name in INSTANCES},
         }
         for host, interfaces in addresses.items():
-            self.ip(host, *(f"addr add {cidr} dev {name}" for name, cidr in interfaces.items()))
             self.ip(host, *(f"link set {name} up" for name in interfaces))
+            pairs = [(name, each) for name, both in interfaces.items() for each in both.split()]
+            self.ip(host, *(f"addr add {cidr} dev {name}" for name, cidr in pairs))
 
     def _route(self) -> None:
-        self.ip("client", "route add default via 10.0.1.254")
-        self.ip("router", f"route add {VIP} via 10.10.0.1", "route add 10.128.0.0/16 via 10.20.0.1")
-        self.ip("lb", "route add default via 10.10.0.254")
-        self.ip("lb2", "route add default via 10.11.0.254")
-        back = ("rule add from 10.30.0.2 lookup 100", "route add default via 10.30.0.1 table 100")
-        self.ip("near", "route add default via 10.31.0.1", *back)
-        ways = (f"route add {address} dev {name}" for name, address in INSTANCES.items())
-        self.ip("hv", "route add default via 10.20.0.254", *ways)
+        self.ip("client", "route add default via 10.0.1.254", "route add default via fd00:1::fe")
+        self.ip("router", f"route add {VIP} via 10.10.0.1", f"route add {VIPS[6]} via fd00:10::1")
+        self.ip("router", "route add 10.128.0.0/16 via 10.20.0.1", "route add fd00:128::/32 via fd00:20::1")
+        self.ip("lb", "route add default via 10.10.0.254", "route add default via fd00:10::fe")
+        self.ip("lb2", "route add default via 10.11.0.254", "route add default via fd00:11::fe")
+        self.ip("near", "rule add from 10.30.0.2 lookup 100", "route add default via 10.30.0.1 table 100")
+        self.do("near", "ip -6 rule add from fd00:30::2 lookup 100")
+        self.ip("near", "route add default via fd00:30::1 table 100")
+        self.ip("near", "route add default via 10.31.0.1", "route add default via fd00:31::1")
+        self.ip("hv", "route add default via 10.20.0.254", "route add default via fd00:20::fe")
         for name in INSTANCES:
-            self.ip(name, "route add default via 169.254.1.1 dev eth0 onlink")
+            self.ip("hv", *(f"route add {ADDRESSES[family][name]} dev {name}" for family in VIPS))
+            self.ip(name, "route add default via 169.254.1.1 dev eth0 onlink", "route add default via fe80::1 dev eth0")
+        for host in ("router", "hv"):
+            self.sysctl(host, ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         for host in ("router", "lb", "lb2", "hv"):
-            self.sysctl(host, ipv4__ip_forward=1, ipv4__conf__all__rp_filter=0)
+            self.sysctl(host, ipv4__conf__all__rp_filter=0)
         # The kernel spares its ICMP errors, and some tests want every one.
-        self.sysctl("lb", ipv4__icmp_ratelimit=0, ipv4__ip_nonlocal_bind=1)
+        self.sysctl("lb", ipv4__icmp_ratelimit=0, ipv6__icmp__ratelimit=0)
+        self.sysctl("lb", ipv4__ip_nonlocal_bind=1, ipv6__ip_nonlocal_bind=1)
         self.sysctl("near", ipv4__conf__all__rp_filter=0, ipv4__conf__all__arp_ignore=1)
-
-    def _hypervise(self) -> None:
-        """What a hypervisor agent does: a mark says which instance a tunnel was for, once it is decapsulated."""
-        mangle, nat = [], []
-        for mark, address in enumerate(INSTANCES.values(), 0x101):
-            mangle.append(f"-A PREROUTING -d {address} -p 4 -j MARK --set-mark {mark}")
-            nat += [
-                f"-A PREROUTING -i tunl0 -m mark --mark {mark} -d {VIP} -p {protocol}"
-                f" -j DNAT --to {address}:{TARGET_PORT}"
-                for protocol in SERVED
-            ]
-        # What no rule translates would circle between the router and the LB node.
-        tables = {"mangle": mangle, "nat": nat, "filter": [f"-A FORWARD -i tunl0 -d {VIP} -j DROP"]}
-        script = "".join(f"*{table}\n" + "\n".join(rules) + "\nCOMMIT\n" for table, rules in tables.items())
-        self.do("hv", "iptables-legacy-restore --noflush", script)
-        # Tunnels are for the instances' addresses: the kernel decapsulates only what a route calls its own.
-        self.ip("hv", "rule add pref 91 fwmark 0x100/0xf00 iif eth0 lookup 200", "link set tunl0 up")
-        self.ip("hv", "route add local default dev lo table 200")
-        self.sysctl("hv", ipv4__conf__tunl0__rp_filter=0, ipv4__conf__eth0__rp_filter=0)
 
 
 def ask_again(connection: socket.socket) -> list[str]:

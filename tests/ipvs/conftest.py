@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ipvs.bench import reason_to_skip
-from tests.ipvs.centre import Centre
+from tests.ipvs.bench import VIPS, reason_to_skip
+from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +17,13 @@ def centre() -> Iterator[Centre]:
         pytest.skip(reason)
     with Centre() as built:
         yield built
+
+
+@pytest.fixture(scope="session")
+def served(centre: Centre) -> None:
+    """Everybody but the instances listens too, where the ways to them end: only translation changes the port."""
+    for family, vip in VIPS.items():
+        for host in ("near", "lb"):
+            for port in (81, 82):
+                centre.serve(host, port, vip)
+        centre.serve("near", TARGET_PORT, ADDRESSES[family]["near"])

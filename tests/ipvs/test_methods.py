@@ -6,54 +6,22 @@ from collections import Counter
 
 import pytest
 
-from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ForwardingMethod
-from tests.ipvs.bench import VIP, service
-from tests.ipvs.centre import BIG, CLIENT, NEAR, TARGET_PORT, Centre, backend
+from tests.ipvs.bench import FAMILIES, service
+from tests.ipvs.centre import BIG, Centre, backend
 
-pytestmark = pytest.mark.root
-WAYS = [
-    (ForwardingMethod.TUNNEL, "one"),
-    (ForwardingMethod.DIRECT, "near"),
-    (ForwardingMethod.TRANSLATION, "near"),
-    (ForwardingMethod.LOCAL, "lb"),
-]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("served")]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def served(centre: Centre) -> None:
-    """Everybody listens where these tests want it: only translation changes the port."""
-    for host in ("near", "lb"):
-        for port in (81, 82):
-            centre.serve(host, port, str(VIP))
-    centre.serve("near", TARGET_PORT, str(NEAR))
-
-
-@pytest.mark.parametrize(("method", "host"), WAYS)
-def test_each_method_carries_tcp_and_udp(centre: Centre, method: ForwardingMethod, host: str) -> None:
-    """The backend answers and sees the client's own address; a second pass finds nothing to change."""
-    web = service(backend(host, method=method), port=81)
-    names = service(backend(host, method=method), port=81, protocol=Protocol.UDP)
-    centre.node.enforce(web, names)
-    assert centre.ask(81)[:2] == [host, CLIENT]
-    assert centre.ask_by_datagram(81)[:2] == [host, CLIENT]
-    assert centre.node.enforce(web, names) == ()
-
-
-@pytest.mark.parametrize(
-    ("method", "host", "passes"),
-    [
-        (ForwardingMethod.DIRECT, "near", False),
-        (ForwardingMethod.TRANSLATION, "near", True),
-    ],
-)
+@pytest.mark.parametrize(("method", "passes"), [(ForwardingMethod.DIRECT, False), (ForwardingMethod.TRANSLATION, True)])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_only_translated_replies_pass_the_node(
-    centre: Centre, method: ForwardingMethod, host: str, passes: bool
+    centre: Centre, method: ForwardingMethod, passes: bool, family: int
 ) -> None:
     """Replies of direct routing go straight to the client; translated ones come back through the LB node."""
-    centre.node.enforce(service(backend(host, method=method), port=81))
+    centre.node.enforce(service(backend("near", method=method, family=family), port=81, family=family))
     before = centre.sent("lb", "eth0")
-    with centre.connect(81) as connection:
+    with centre.connect(81, family=family) as connection:
         connection.sendall(b"big\n")
         left = BIG
         while left:
@@ -79,3 +47,16 @@ def test_a_backend_changes_its_method_in_place(centre: Centre) -> None:
     (sentence,) = centre.node.enforce(service(backend("near", method=ForwardingMethod.LOCAL), port=81))
     assert "local" in sentence
     assert centre.ask(81)[0] == "lb"
+
+
+@pytest.mark.parametrize("method", sorted(set(ForwardingMethod) - {ForwardingMethod.TUNNEL}))
+def test_what_cannot_be_carried_stops_nobody_else(centre: Centre, method: ForwardingMethod) -> None:
+    """Families that meet by other means than tunnels are left out with a sentence: that port refuses, others serve."""
+    mixed = service(backend("near", method=method), port=81, family=6)
+    web = service(backend("one", family=6), port=82, family=6)
+    said = centre.node.enforce(mixed, web)
+    assert any(str(mixed.key) in each and "tunnel only" in each for each in said)
+    assert centre.node.enforce(mixed, web) == ()
+    assert centre.ask(82, family=6)[0] == "one"
+    with pytest.raises(ConnectionRefusedError):
+        centre.connect(81, family=6)

@@ -78,7 +78,7 @@ def lacking(*modules: str) -> str:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             return f"the module {module} is missing"
-    for name in ("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o") if modules else ():
+    for name in ("lab_passage.bpf.o", *(("xdp_balancer.bpf.o", "tc_hypervisor.bpf.o") if modules else ())):
         if not (DIRECTORY / name).exists():
             return f"{name} is not built: run `make native`"
     return ""
@@ -132,14 +132,14 @@ def balancer(shared: Balancer) -> Iterator[Balancer]:
     repair(shared)
 
 
-def create_balancer(lab: Lab, api: ControlPlane, name: str) -> Balancer:
+def create_balancer(lab: Lab, api: ControlPlane, name: str, *, timeout: float = 20) -> Balancer:
     """Create a load balancer with both services, and wait until they are answered."""
     created = api.create_load_balancer(name)
     for service, protocol, port in (("web", Protocol.TCP, 80), ("who", Protocol.UDP, 53)):
         wanted = Port(name=service, protocol=protocol, port=port, target_port=INSTANCE_PORT)
         api.add_service(created.id, wanted)
     balancer = Balancer(lab, api, created.id, created.ip)
-    balancer.wait_until_answered_by(instances(lab, SERVING))
+    balancer.wait_until_answered_by(instances(lab, SERVING), timeout)
     return balancer
 
 

@@ -30,6 +30,9 @@ from bascule.api.admin import (
 from bascule.api.admin import (
     load_balancers as admin_load_balancers,
 )
+from bascule.api.admin import (
+    states as admin_states,
+)
 from bascule.api.context import Context
 from bascule.api.gate import Gate
 
@@ -42,6 +45,7 @@ _ADMIN = (
     admin_instances,
     admin_api_keys,
     admin_load_balancers,
+    admin_states,
     admin_jobs,
 )
 

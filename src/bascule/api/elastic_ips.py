@@ -13,6 +13,7 @@ from bascule.api.operations import view as operation_view
 from bascule.model.addresses import ElasticIP
 from bascule.model.errors import InUse, InvalidInput
 from bascule.store import changes, elastic_ips, load_balancers
+from bascule.wire.fields import family_of, version_of
 from bascule.wire.public_v2 import ElasticIPCreate, ElasticIPInstance, ElasticIPUpdate
 from bascule.wire.public_v2_views import ElasticIPsView, ElasticIPView, OperationView
 
@@ -38,7 +39,7 @@ def create_elastic_ip(context: Ctx, body: ElasticIPCreate) -> OperationView:
     """Hold an address: the one given, or the lowest free one."""
     now = context.clock.now()
     with context.database.write() as connection:
-        address, pool_id = elastic_ips.choose(connection, body.ip)
+        address, pool_id = elastic_ips.choose(connection, body.ip, version_of(body.addressfamily))
         elastic_ip = ElasticIP(
             id=uuid4(), address=address, description=body.description, labels=body.labels, address_pool_id=pool_id
         )
@@ -116,7 +117,8 @@ def view(elastic_ip: ElasticIP) -> ElasticIPView:
     return ElasticIPView(
         id=elastic_ip.id,
         ip=elastic_ip.address,
-        cidr=f"{elastic_ip.address}/32",
+        addressfamily=family_of(elastic_ip.address),
+        cidr=f"{elastic_ip.address}/{elastic_ip.address.max_prefixlen}",
         description=elastic_ip.description,
         labels=dict(elastic_ip.labels),
     )

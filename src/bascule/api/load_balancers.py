@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from bascule.api import carrying
 from bascule.api import services as service_routes
 from bascule.api.context import Ctx, PublicRouter
 from bascule.api.operations import view as operation_view
@@ -18,6 +19,7 @@ from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.store import changes, elastic_ips, health_statuses, instance_pools, load_balancers
 from bascule.store.times import from_seconds
+from bascule.wire.fields import version_of
 from bascule.wire.public_v2 import LoadBalancerCreate, LoadBalancerUpdate
 from bascule.wire.public_v2_views import LoadBalancersView, LoadBalancerView, OperationView
 
@@ -46,7 +48,8 @@ def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationVie
     """Take an address (the one given, or the lowest free one) and start serving it."""
     now, new_id = context.clock.now(), uuid4()
     with context.database.write() as connection:
-        address = _choose(connection, body.ip)
+        address = _choose(connection, body.ip, version_of(body.addressfamily))
+        carrying.check_address(connection, address.address)
         load_balancer = LoadBalancer(
             id=new_id,
             name=body.name,
@@ -63,12 +66,12 @@ def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationVie
     return operation_view(operation)
 
 
-def _choose(connection: Connection, wanted: IPAddress | None) -> ElasticIP:
+def _choose(connection: Connection, wanted: IPAddress | None, family: int | None) -> ElasticIP:
     """An elastic IP that a user created and nothing uses, or a fresh one for the load balancer."""
     present = None if wanted is None else elastic_ips.find_unattached(connection, wanted)
-    if present is not None:
+    if present is not None and family in {None, present.address.version}:
         return present
-    address, pool_id = elastic_ips.choose(connection, wanted)
+    address, pool_id = elastic_ips.choose(connection, wanted, family)
     return ElasticIP(id=uuid4(), address=address, address_pool_id=pool_id)
 
 

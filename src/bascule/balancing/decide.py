@@ -6,10 +6,11 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 from uuid import UUID
 
-from bascule.balancing import desired
+from bascule.balancing import desired, remarks
 from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Remove, Serving
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.placement import place
+from bascule.model import demands
 from bascule.model.configurations import BalancerConfiguration, ForwardingRule
 from bascule.model.errors import Unavailable
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
@@ -31,13 +32,19 @@ def decide(inventory: Inventory) -> Decision[Event]:
 
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
+    demanded = desired.demands_of(inventory.load_balancer, inventory.pools, inventory.fallbacks)
+    running = frozenset(view.as_it_runs.data_plane for view in inventory.lb_nodes if view.node.enabled)
+    problem = demands.unmet(demanded, running) if running else None
+    if problem is not None:
+        raise Unavailable(" ".join((problem[1], *remarks.mismatches(inventory, frozenset()))))
     reachable = frozenset(view.node.id for view in inventory.lb_nodes if view.reachable)
     placements = place(
         inventory.load_balancer.id,
-        candidates=tuple(view.node for view in inventory.lb_nodes),
+        candidates=tuple(view.as_it_runs for view in inventory.lb_nodes),
         reachable=reachable,
         current=inventory.placements,
         loads=inventory.loads,
+        carriers=demands.carriers(demanded),
     )
     if not placements:
         raise Unavailable(
@@ -92,6 +99,8 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     ]
     sentences = [f"{', '.join(silent)} did not answer and will follow."] if silent else []
     sentences += [f"{', '.join(broken)} answers but cannot serve: see its report."] if broken else []
+    sentences += remarks.on_data_planes(inventory, placements)
+    sentences += desired.left_out(inventory.load_balancer, inventory.pools)
     return " ".join(sentences)
 
 

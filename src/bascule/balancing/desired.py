@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from bascule.balancing.inventory import Inventory
+from bascule.model import demands
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import (
     Backend,
@@ -16,8 +17,12 @@ from bascule.model.configurations import (
     ServiceConfiguration,
     Version,
 )
-from bascule.model.instance_pools import Instance
-from bascule.model.load_balancers import Service
+from bascule.model.demands import Demand
+from bascule.model.instance_pools import Instance, InstancePool
+from bascule.model.load_balancers import LoadBalancer, Service
+from bascule.model.virtual_services import ForwardingMethod
+
+_TUNNEL = ForwardingMethod.TUNNEL
 
 
 def version_of(inventory: Inventory) -> Version:
@@ -29,28 +34,64 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
     """The rules each hypervisor needs once the change is complete."""
     rules: dict[UUID, set[ForwardingRule]] = {}
     for service in inventory.load_balancer.services:
-        members = inventory.pools[service.instance_pool_id].active
-        for instance, hypervisor_id in [
-            *((each.address, each.hypervisor_id) for each in members),
-            *_fallback(service, inventory),
-        ]:
+        for instance in (*members_of(service, inventory), *_fallback(service, inventory)):
+            if method_of(instance, service) is not ForwardingMethod.TUNNEL:
+                continue  # its packets come to it without its hypervisor's doing
             rule = ForwardingRule(
                 address=inventory.load_balancer.address,
                 protocol=service.protocol,
                 port=service.port,
-                instance=instance,
+                instance=instance.address,
                 target_port=service.target_port,
             )
-            rules.setdefault(hypervisor_id, set()).add(rule)
+            rules.setdefault(instance.hypervisor_id, set()).add(rule)
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
 
 
-def _fallback(service: Service, inventory: Inventory) -> tuple[tuple[IPAddress, UUID], ...]:
-    """The service's sorry server and its hypervisor, while that instance exists."""
+def members_of(service: Service, inventory: Inventory) -> tuple[Instance, ...]:
+    """The instances that serve: those of the address's family, for hypervisors translate addresses and not families."""
+    return _of_family(inventory.pools[service.instance_pool_id].active, inventory.load_balancer)
+
+
+def _of_family(instances: tuple[Instance, ...], load_balancer: LoadBalancer) -> tuple[Instance, ...]:
+    return tuple(each for each in instances if each.address.version == load_balancer.address.version)
+
+
+def method_of(instance: Instance, service: Service) -> ForwardingMethod:
+    """How the instance is reached for this service."""
+    return instance.forwarding_method or service.forwarding_method
+
+
+def demands_of(
+    load_balancer: LoadBalancer, pools: Mapping[UUID, InstancePool], fallbacks: Mapping[IPAddress, Instance]
+) -> tuple[Demand, ...]:
+    """What the load balancer asks of the data planes that carry it; `fallbacks` are the sorry servers that exist."""
+    found = list(demands.of_address(load_balancer.address))
+    for service in load_balancer.services:
+        sorry = fallbacks.get(service.health_check.sorry_server) if service.health_check.sorry_server else None
+        members = _of_family(pools[service.instance_pool_id].active, load_balancer)
+        found += demands.of_service(service, members if sorry is None else (*members, sorry))
+    return tuple(dict.fromkeys(found))
+
+
+def left_out(load_balancer: LoadBalancer, pools: Mapping[UUID, InstancePool]) -> tuple[str, ...]:
+    """A sentence for each service with instances that cannot serve it because of their addresses."""
+    family = load_balancer.address.version
+    sentences = []
+    for service in load_balancer.services:
+        strangers = [one for one in pools[service.instance_pool_id].active if one.address.version != family]
+        if strangers:
+            names = ", ".join(f"{one.name} ({one.address})" for one in strangers)
+            sentences.append(f"{names} cannot serve {service.name}: {load_balancer.address} is IPv{family}.")
+    return tuple(sentences)
+
+
+def _fallback(service: Service, inventory: Inventory) -> tuple[Instance, ...]:
+    """The service's sorry server, while that instance exists."""
     address = service.health_check.sorry_server
     if address is None or address not in inventory.fallbacks:
         return ()
-    return ((address, inventory.fallbacks[address]),)
+    return (inventory.fallbacks[address],)
 
 
 def balancer_configuration(inventory: Inventory, *, announced: bool) -> BalancerConfiguration:
@@ -65,9 +106,7 @@ def balancer_configuration(inventory: Inventory, *, announced: bool) -> Balancer
         hash_seed=load_balancer.hash_seed,
         announced=announced,
         services=tuple(
-            _service(
-                _existing(service, inventory), inventory.pools[service.instance_pool_id].active, reachable, confirmed
-            )
+            _service(service, inventory, reachable, confirmed)
             for service in sorted(load_balancer.services, key=lambda service: (service.protocol, service.port))
         ),
     )
@@ -82,14 +121,17 @@ def _existing(service: Service, inventory: Inventory) -> Service:
 
 def _service(
     service: Service,
-    instances: tuple[Instance, ...],
+    inventory: Inventory,
     reachable: Set[UUID],
     confirmed: Set[tuple[UUID, UUID, IPAddress]],
 ) -> ServiceConfiguration:
+    service = _existing(service, inventory)
     ready = [
         instance
-        for instance in instances
-        if instance.hypervisor_id in reachable or (service.id, instance.id, instance.address) in confirmed
+        for instance in members_of(service, inventory)
+        if method_of(instance, service) is not ForwardingMethod.TUNNEL
+        or instance.hypervisor_id in reachable
+        or (service.id, instance.id, instance.address) in confirmed
     ]
     return ServiceConfiguration(
         id=service.id,
@@ -100,12 +142,13 @@ def _service(
         hash_source_port=service.hash_source_port,
         health_check=service.health_check,
         persistence=service.persistence,
+        sorry_method=next((method_of(each, service) for each in _fallback(service, inventory)), _TUNNEL),
         backends=tuple(
             Backend(
                 instance_id=instance.id,
                 address=instance.address,
                 weight=instance.weight,
-                method=instance.forwarding_method or service.forwarding_method,
+                method=method_of(instance, service),
             )
             for instance in sorted(ready, key=lambda instance: address_order(instance.address))
         ),

@@ -12,7 +12,7 @@ from uuid import UUID
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, Version
 from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
+from bascule.model.reports import BalancerReport, DataPlaneReport, HypervisorReport, LBNodeReport
 
 
 @dataclass
@@ -26,6 +26,8 @@ class FakeNode:
     reachable: bool = True
     ready: bool = True
     started_at: float = 0.0
+    data_plane_name: str = ""
+    data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
 
     def obey(self, name: str, load_balancer_id: UUID, version: Version, *, removes: bool = False) -> None:
         """Raises StaleCommand for what is older than the newest command, or than a removal or equal to it."""
@@ -55,6 +57,8 @@ class FakeAgents:
         return LBNodeReport(
             node=node.name,
             started_at=machine.started_at,
+            data_plane_name=machine.data_plane_name,
+            data_plane=machine.data_plane,
             load_balancers=tuple(_observed(machine, found) for found in machine.balancers.values()),
         )
 

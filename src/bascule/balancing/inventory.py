@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingConfiguration
-from bascule.model.instance_pools import InstancePool
+from bascule.model.data_planes import DataPlaneName
+from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import BalancerReport
@@ -16,11 +17,21 @@ from bascule.model.reports import BalancerReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LBNodeView:
-    """One LB node: whether its agent answered, and what it carries of this load balancer (None: nothing)."""
+    """One LB node: whether its agent answered, and what it carries of this load balancer (None: nothing).
+
+    `runs` is the data plane that its agent reports, "" when it does not say.
+    """
 
     node: LBNode
     reachable: bool
     balancer: BalancerReport | None = None
+    runs: str = ""
+
+    @property
+    def as_it_runs(self) -> LBNode:
+        """The node with the data plane that its agent reports, where that is known: what is registered may be wrong."""
+        known = self.runs in set(DataPlaneName)
+        return replace(self.node, data_plane=DataPlaneName(self.runs)) if known else self.node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +49,7 @@ class Inventory:
 
     `epoch` is the lease's, for fencing. `placements` is what the store says; `loads` how many load balancers each LB
     node carries, this one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
-    servers that exist, with their hypervisors.
+    servers that exist.
     """
 
     load_balancer: LoadBalancer
@@ -49,4 +60,4 @@ class Inventory:
     lb_nodes: tuple[LBNodeView, ...]
     hypervisors: tuple[HypervisorView, ...]
     pending: bool = False
-    fallbacks: Mapping[IPAddress, UUID] = field(default_factory=dict)
+    fallbacks: Mapping[IPAddress, Instance] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
 from bascule.model.addresses import IPAddress
+from bascule.model.instance_pools import Instance
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
@@ -119,16 +120,17 @@ class LoadBalancerReconciler:
             load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
 
 
-def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAddress, UUID]:
+def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAddress, Instance]:
     named = {service.health_check.sorry_server for service in load_balancer.services} - {None}
     found = instances.by_address(connection, [address for address in named if address is not None])
-    return {instance.address: instance.hypervisor_id for instance in found}
+    return {instance.address: instance for instance in found}
 
 
 def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:
     balancers = () if report is None else report.load_balancers
     mine = (balancer for balancer in balancers if balancer.configuration.load_balancer_id == load_balancer.id)
-    return LBNodeView(node=node, reachable=report is not None, balancer=next(mine, None))
+    runs = "" if report is None else report.data_plane_name
+    return LBNodeView(node=node, reachable=report is not None, balancer=next(mine, None), runs=runs)
 
 
 def _hypervisor_view(

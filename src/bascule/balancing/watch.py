@@ -12,18 +12,29 @@ from uuid import UUID
 
 import structlog
 
+from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.model.reports import HypervisorReport, LBNodeReport
+from bascule.model.reports import HypervisorReport, LBNodeReport, states_of
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import changes, health_statuses, hypervisors, lb_nodes, load_balancers, placements, tombstones
+from bascule.store import (
+    changes,
+    health_statuses,
+    hypervisors,
+    lb_nodes,
+    load_balancers,
+    node_states,
+    placements,
+    tombstones,
+)
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
+_STATES_EVERY = 3.0  # seconds; counters of everything are too much to write at every look
 
 NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 
@@ -36,8 +47,10 @@ class Watch:
         self._reports = Reports(agents, clock)
         self._interval, self._sweep = interval, sweep
         self._seen: dict[UUID, float | None] = {}
+        self._kept: dict[UUID, Mapping[UUID, str]] = {}
         self._foreign: frozenset[UUID] = frozenset()
-        self._swept_at = float("-inf")
+        self._mismatches: frozenset[str] = frozenset()
+        self._swept_at = self._states_kept_at = float("-inf")
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -62,6 +75,7 @@ class Watch:
                 doubts.update(doubts_about(node.name, report, placed.get(node.id, frozenset()), known))
         self._write(reports, doubts)
         self._sweep_when_due(known)
+        self._warn_of_mismatches(reports)
         self._warn_of_foreign(unknown(reports, known) - gone.keys())
         await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
 
@@ -85,13 +99,29 @@ class Watch:
 
     def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
         now = self._clock.now()
+        states = self._states_to_keep(reports, now)
         with self._database.write() as connection:
             for node, report in reports.items():
                 if isinstance(report, LBNodeReport):
                     rows = [health for balancer in report.load_balancers for health in balancer.health]
                     health_statuses.replace_node(connection, node.id, rows, now)
+            for node_id, found in states.items():
+                node_states.replace_node(connection, node_id, found, self._kept.get(node_id), now)
             for load_balancer_id, reason in sorted(doubts.items()):
                 changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
+
+        self._kept.update(states)
+
+    def _states_to_keep(self, reports: NodeReports, now: float) -> dict[UUID, Mapping[UUID, str]]:
+        """What every LB node that answers has, when it is time to write it down."""
+        if now - self._states_kept_at < _STATES_EVERY:
+            return {}
+        self._states_kept_at = now
+        return {
+            node.id: node_states.written(states_of(report))
+            for node, report in reports.items()
+            if isinstance(report, LBNodeReport)
+        }
 
     def _sweep_when_due(self, known: Set[UUID]) -> None:
         """Ask for everything once per period, spread over it."""
@@ -105,6 +135,19 @@ class Watch:
                 changes.request(
                     connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
                 )
+
+    def _warn_of_mismatches(self, reports: NodeReports) -> None:
+        found = frozenset(
+            sentence
+            for node, report in reports.items()
+            if isinstance(node, LBNode) and isinstance(report, LBNodeReport)
+            for sentence in remarks.mismatch(node, report.data_plane_name)
+        )
+        for sentence in sorted(found - self._mismatches):
+            log.error("problem", problem=sentence)
+        for sentence in sorted(self._mismatches - found):
+            log.info("problem is over", problem=sentence)
+        self._mismatches = found
 
     def _warn_of_foreign(self, foreign: frozenset[UUID]) -> None:
         if foreign != self._foreign:

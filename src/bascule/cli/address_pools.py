@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +28,7 @@ def create_address_pool(
     *,
     name: Annotated[str, typer.Argument(help="Its name.")],
     network: Annotated[
-        IPv4Network,
+        Any,
         typer.Argument(help="Its range; every address of it can be given away.", parser=network_of, metavar="NETWORK"),
     ],
     output: OutputOption = Output.TABLE,

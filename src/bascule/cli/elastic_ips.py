@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bascule.cli.output import Output, OutputOption, say, show_list, show_one
-from bascule.cli.parsers import AddressOption
+from bascule.cli.parsers import AddressOption, FamilyOption, address_of
 from bascule.cli.session import api
 from bascule.model.errors import NotFound
 
@@ -28,21 +28,23 @@ def create_elastic_ip(
     context: typer.Context,
     *,
     ip: AddressOption = None,
+    family: FamilyOption = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Hold an address."""
     with api(context) as client:
-        operation = client.elastic_ips.create(ip=ip, description=description)
+        operation = client.elastic_ips.create(ip=ip, description=description, addressfamily=family)
         show_one(output, client.elastic_ips.get(operation.reference.id))
 
 
 @ip_app.command("delete")
 def delete_elastic_ip(context: typer.Context, ip: Annotated[str, typer.Argument(help="The address.")]) -> None:
     """Let go of an address that nothing uses."""
+    address = address_of(ip)
     with api(context) as client:
-        found = next((one for one in client.elastic_ips.list_all() if str(one.ip) == ip), None)
+        found = next((one for one in client.elastic_ips.list_all() if one.ip == address), None)
         if found is None:
-            raise NotFound(f"There is no elastic IP {ip}: list them to find the one you mean.")
+            raise NotFound(f"There is no elastic IP {address}: list them to find the one you mean.")
         client.elastic_ips.delete(found.id)
-    say(f"Elastic IP {ip} is free again.")
+    say(f"Elastic IP {address} is free again.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bascule.cli.output import Output, OutputOption, WaitOption, say, show_list, show_one
-from bascule.cli.parsers import address_of
+from bascule.cli.parsers import Method, OwnMethod, address_of
 from bascule.cli.session import admin, api, pick, settle
-from bascule.model.addresses import IPAddress
+from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire.admin_v1 import InstancePoolView
 
 pool_app = typer.Typer(no_args_is_help=True, help="Instance pools: groups of machines that grow and shrink.")
@@ -19,6 +19,7 @@ _MEMBERS = {
     "NAME": "name",
     "ADDRESS": "address",
     "WEIGHT": "weight",
+    "METHOD": "forwarding_method",
     "SERVES": "active",
     "EVICTED": "evicted",
     "HYPERVISOR": "hypervisor",
@@ -61,16 +62,24 @@ def add_instance(
     *,
     pool: PoolArgument,
     name: Annotated[str, typer.Argument(help="The member's name.")],
-    address: Annotated[IPAddress, typer.Option(help="Its address.", parser=address_of, metavar="ADDRESS")],
+    address: Annotated[Any, typer.Option(help="Its address.", parser=address_of, metavar="ADDRESS")],
     hypervisor: Annotated[str, typer.Option(help="Name or identifier of the hypervisor that carries it.")],
     weight: Annotated[int, typer.Option(help="Its share; 0 keeps connections and takes no new ones.")] = 1,
+    forwarding_method: Annotated[
+        Method | None, typer.Option(help="How packets get to it, whatever its services say.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Register a member (for operators)."""
     with admin(context) as client:
         found = pick(client.instance_pools.list_all(), pool, "instance pool")
         changed = client.instance_pools.register(
-            found.id, name=name, address=address, hypervisor=hypervisor, weight=weight
+            found.id,
+            name=name,
+            address=address,
+            hypervisor=hypervisor,
+            weight=weight,
+            forwarding_method=None if forwarding_method is None else ForwardingMethod(forwarding_method),
         )
     _show(output, changed)
 
@@ -83,6 +92,7 @@ def set_instance(
     instance: InstanceArgument,
     weight: Annotated[int | None, typer.Option(help="Its share; 0 keeps connections and takes no new ones.")] = None,
     hypervisor: Annotated[str | None, typer.Option(help="The hypervisor that carries it now.")] = None,
+    forwarding_method: Annotated[OwnMethod | None, typer.Option(help="How packets get to it.")] = None,
     evicted: Annotated[bool | None, typer.Option("--evicted/--not-evicted", help="Whether it is kept out.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -91,7 +101,12 @@ def set_instance(
         found = pick(client.instance_pools.list_all(), pool, "instance pool")
         member = pick(found.instances, instance, "instance")
         changed = client.instance_pools.update(
-            found.id, member.id, weight=weight, hypervisor=hypervisor, evicted=evicted
+            found.id,
+            member.id,
+            weight=weight,
+            hypervisor=hypervisor,
+            forwarding_method=forwarding_method,
+            evicted=evicted,
         )
     _show(output, changed)
 

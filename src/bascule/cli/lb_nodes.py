@@ -8,9 +8,11 @@ import typer
 
 from bascule.cli.output import Output, OutputOption, say, show_list, show_one
 from bascule.cli.session import admin, pick
+from bascule.model.data_planes import DataPlaneName
 
 node_app = typer.Typer(no_args_is_help=True, help="LB nodes: the machines that carry VIPs (for operators).")
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name or identifier of the LB node.")]
+_DATA_PLANE = typer.Option(help="What its agent runs (BASCULE_DATAPLANE).")
 TokenOption = Annotated[
     str, typer.Option("--agent-token", envvar="BASCULE_AGENT_TOKEN", help="The token its agent wants.", prompt=True)
 ]
@@ -22,6 +24,7 @@ def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -
     columns = {
         "NAME": "name",
         "AGENT": "agent_url",
+        "DATA PLANE": "data_plane",
         "ENABLED": "enabled",
         "LOAD BALANCERS": "load_balancers",
         "DOMAIN": "failure_domain",
@@ -49,14 +52,38 @@ def create_node(
     agent_url: Annotated[str, typer.Option(help="Where its agent answers.")],
     agent_token: TokenOption,
     failure_domain: Annotated[str, typer.Option(help="Rack or power feed: nodes that may die together.")] = "",
+    data_plane: Annotated[DataPlaneName, _DATA_PLANE] = DataPlaneName.XDP,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Register an LB node."""
     with admin(context) as client:
         created = client.lb_nodes.create(
-            name=name, agent_url=agent_url, agent_token=agent_token, failure_domain=failure_domain
+            name=name,
+            agent_url=agent_url,
+            agent_token=agent_token,
+            failure_domain=failure_domain,
+            data_plane=data_plane,
         )
     show_one(output, created)
+
+
+@node_app.command("set", epilog="Example: bascule node set lb-1 --data-plane ipvs")
+def set_node(
+    context: typer.Context,
+    *,
+    node: NodeArgument,
+    data_plane: Annotated[DataPlaneName | None, _DATA_PLANE] = None,
+    failure_domain: Annotated[str | None, typer.Option(help="Nodes that may die together.")] = None,
+    agent_url: Annotated[str | None, typer.Option(help="Where its agent answers.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change what is known of a node; load balancers that its data plane cannot carry move to others."""
+    with admin(context) as client:
+        found = pick(client.lb_nodes.list_all(), node, "LB node")
+        changed = client.lb_nodes.update(
+            found.id, data_plane=data_plane, failure_domain=failure_domain, agent_url=agent_url
+        )
+    show_one(output, changed)
 
 
 @node_app.command("disable")

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from bascule.cli.output import Output, OutputOption, WaitOption, say, show_list, show_one
-from bascule.cli.parsers import AddressOption, LabelsOption, labels_of
-from bascule.cli.session import admin, api, pick, settle
+from bascule.cli.output import Output, OutputOption, WaitOption, json_of, print_json, say, show_list, show_one
+from bascule.cli.parsers import AddressOption, FamilyOption, LabelsOption, labels_of
+from bascule.cli.session import admin, api, is_operator, pick, settle
+from bascule.cli.states import show_state
 from bascule.wire.public_v2_views import LoadBalancerView
 
 lb_app = typer.Typer(no_args_is_help=True, help="Load balancers: an address with several services.")
@@ -22,10 +23,14 @@ _SERVICES = {
     "PORT": "port",
     "TARGET": "target_port",
     "STRATEGY": "strategy",
+    "METHOD": "forwarding_method",
+    "PERSISTENCE": "persistence",
     "STATE": "state",
     "HEALTH": "healthcheck_status",
     "ID": "id",
 }
+# Columns only where a service has something there.
+_UNUSUAL = {"forwarding_method", "persistence"}
 
 
 def show(output: Output, load_balancer: LoadBalancerView) -> None:
@@ -38,7 +43,9 @@ def show(output: Output, load_balancer: LoadBalancerView) -> None:
 def show_services(output: Output, load_balancer: LoadBalancerView) -> None:
     """Print the services of a load balancer."""
     add = f"No service yet: add one with 'bascule lb service-add {load_balancer.name} NAME'."
-    show_list(output, load_balancer.services, _SERVICES, empty=add)
+    unusual = {field for field in _UNUSUAL if any(getattr(one, field) is not None for one in load_balancer.services)}
+    columns = {heading: field for heading, field in _SERVICES.items() if field not in _UNUSUAL - unusual}
+    show_list(output, load_balancer.services, columns, empty=add)
 
 
 @lb_app.command("list")
@@ -53,9 +60,22 @@ def list_load_balancers(context: typer.Context, *, output: OutputOption = Output
 def show_load_balancer(
     context: typer.Context, *, load_balancer: LoadBalancerArgument, output: OutputOption = Output.TABLE
 ) -> None:
-    """Show one load balancer with its services and their instances' health."""
+    """Show one load balancer with its services and their instances' health.
+
+    With the operators' token, also what every LB node has of it: connections, packets and bytes, as ipvsadm -L does.
+    """
     with api(context) as client:
-        show(output, pick(client.load_balancers.list_all(), load_balancer, "load balancer"))
+        found = pick(client.load_balancers.list_all(), load_balancer, "load balancer")
+    if not is_operator(context):
+        show(output, found)
+        return
+    with admin(context) as operators:
+        state = operators.load_balancers.state(found.id)
+    if output is Output.JSON:
+        print_json({**json_of(found), "remarks": state.remarks, "lb-nodes": json_of(state)["lb-nodes"]})
+        return
+    show(output, found)
+    show_state(state)
 
 
 @lb_app.command("create", epilog="Example: bascule lb create web --ip 192.0.2.10 --label team=shop")
@@ -64,6 +84,7 @@ def create_load_balancer(
     *,
     name: Annotated[str, typer.Argument(help="Its name.")],
     ip: AddressOption = None,
+    family: FamilyOption = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     label: LabelsOption = None,
     wait: WaitOption = 60,
@@ -71,7 +92,9 @@ def create_load_balancer(
 ) -> None:
     """Create a load balancer."""
     with api(context) as client:
-        operation = client.load_balancers.create(name=name, description=description, labels=labels_of(label), ip=ip)
+        operation = client.load_balancers.create(
+            name=name, description=description, labels=labels_of(label), ip=ip, addressfamily=family
+        )
         settle(client, operation, wait)
         show(output, client.load_balancers.get(operation.reference.id))
 

@@ -42,7 +42,7 @@ def console() -> Console:
 def show_list(output: Output, items: Sequence[BaseModel], columns: Mapping[str, str], *, empty: str) -> None:
     """Print items: `columns` maps headings to fields. `empty` tells what to do when there are none."""
     if output is Output.JSON:
-        print_json([_json(item) for item in items])
+        print_json([json_of(item) for item in items])
     elif not items:
         Console(stderr=True).print(Text(empty))
     else:
@@ -57,7 +57,7 @@ def show_list(output: Output, items: Sequence[BaseModel], columns: Mapping[str, 
 def show_one(output: Output, item: BaseModel, *, without: Sequence[str] = ()) -> None:
     """Print every field of one item; lists get a line for each entry. JSON is always whole."""
     if output is Output.JSON:
-        print_json(_json(item))
+        print_json(json_of(item))
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
@@ -85,7 +85,8 @@ def say(sentence: str) -> None:
     Console(stderr=True).print(Text(sentence))
 
 
-def _json(item: BaseModel) -> object:
+def json_of(item: BaseModel) -> dict[str, object]:
+    """An item as the API says it."""
     return item.model_dump(mode="json", by_alias=True)
 
 

@@ -45,6 +45,12 @@ def admin(context: typer.Context) -> AdminClient:
     return AdminClient(session.url, session.admin_token)
 
 
+def is_operator(context: typer.Context) -> bool:
+    """Whether the operators' token is there."""
+    session: Session = context.find_root().obj
+    return bool(session.admin_token)
+
+
 def settle(client: ApiClient, operation: OperationView, wait: float) -> OperationView:
     """Wait for an operation, `wait` seconds at most; 0 does not wait. Raises as `Operations.wait` does."""
     if wait <= 0:

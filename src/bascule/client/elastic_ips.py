@@ -23,10 +23,16 @@ class ElasticIPs:
         """One elastic IP. Raises NotFound."""
         return ElasticIPView.model_validate(self._transport.get(f"/v2/elastic-ip/{elastic_ip_id}"))
 
-    def create(self, *, ip: IPAddress | None = None, description: str | None = None) -> OperationView:
+    def create(
+        self,
+        *,
+        ip: IPAddress | None = None,
+        description: str | None = None,
+        addressfamily: str | None = None,
+    ) -> OperationView:
         """Hold an address: the one given, or the lowest free one. Raises Taken or Exhausted."""
         return OperationView.model_validate(
-            self._transport.post("/v2/elastic-ip", body_of(ip=ip, description=description))
+            self._transport.post("/v2/elastic-ip", body_of(ip=ip, description=description, addressfamily=addressfamily))
         )
 
     def delete(self, elastic_ip_id: UUID) -> OperationView:

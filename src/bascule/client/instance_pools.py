@@ -7,6 +7,7 @@ from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
 from bascule.model.addresses import IPAddress
+from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire import admin_v1, public_v2_views
 from bascule.wire.public_v2_views import OperationView
 
@@ -68,15 +69,24 @@ class AdminInstancePools:
         return admin_v1.InstancePoolView.model_validate(answer)
 
     def register(
-        self, pool_id: UUID, *, name: str, address: IPAddress, hypervisor: str, weight: int = 1
+        self,
+        pool_id: UUID,
+        *,
+        name: str,
+        address: IPAddress,
+        hypervisor: str,
+        weight: int = 1,
+        forwarding_method: ForwardingMethod | None = None,
     ) -> admin_v1.InstancePoolView:
-        """Register a member; `hypervisor` is a name or an identifier."""
-        body = body_of(name=name, address=address, hypervisor=hypervisor, weight=weight)
+        """Register a member; `hypervisor` is a name or an identifier. Without a method, its services' one is used."""
+        body = body_of(
+            name=name, address=address, hypervisor=hypervisor, weight=weight, forwarding_method=forwarding_method
+        )
         answer = self._transport.post(f"/admin/v1/instance-pools/{pool_id}/instances", body)
         return admin_v1.InstancePoolView.model_validate(answer)
 
     def update(self, pool_id: UUID, instance_id: UUID, **given: object) -> admin_v1.InstancePoolView:
-        """Change what is given: name, address, hypervisor, weight, evicted."""
+        """Change what is given: name, address, hypervisor, weight, forwarding_method, evicted."""
         answer = self._transport.put(f"/admin/v1/instance-pools/{pool_id}/instances/{instance_id}", body_of(**given))
         return admin_v1.InstancePoolView.model_validate(answer)
 

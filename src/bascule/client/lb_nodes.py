@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
+from bascule.model.data_planes import DataPlaneName
 from bascule.wire.admin_v1 import LBNodesView, LBNodeView
 
 
@@ -23,11 +24,23 @@ class LBNodes:
         return LBNodeView.model_validate(self._transport.get(f"/admin/v1/lb-nodes/{node_id}"))
 
     def create(
-        self, *, name: str, agent_url: str, agent_token: str, failure_domain: str = "", enabled: bool = True
+        self,
+        *,
+        name: str,
+        agent_url: str,
+        agent_token: str,
+        failure_domain: str = "",
+        enabled: bool = True,
+        data_plane: DataPlaneName | None = None,
     ) -> LBNodeView:
-        """Register an LB node. Raises Taken when another has the name."""
+        """Register an LB node; `data_plane` is what its agent runs. Raises Taken when another has the name."""
         body = body_of(
-            name=name, agent_url=agent_url, agent_token=agent_token, failure_domain=failure_domain, enabled=enabled
+            name=name,
+            agent_url=agent_url,
+            agent_token=agent_token,
+            failure_domain=failure_domain,
+            enabled=enabled,
+            data_plane=data_plane,
         )
         return LBNodeView.model_validate(self._transport.post("/admin/v1/lb-nodes", body))
 

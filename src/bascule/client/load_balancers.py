@@ -8,6 +8,7 @@ from uuid import UUID
 from bascule.client.transport import Transport, body_of
 from bascule.model.addresses import IPAddress
 from bascule.wire.admin_v1 import ReconcileView
+from bascule.wire.admin_v1_state import LoadBalancerStateView
 from bascule.wire.admin_v1_work import LoadBalancerDetailView
 from bascule.wire.public_v2_views import LoadBalancersView, LoadBalancerView, OperationView
 
@@ -33,9 +34,10 @@ class LoadBalancers:
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
         ip: IPAddress | None = None,
+        addressfamily: str | None = None,
     ) -> OperationView:
-        """Create one. Raises Taken, Exhausted or InvalidInput for its address."""
-        body = body_of(name=name, description=description, labels=labels, ip=ip)
+        """Create one. Raises Taken, Exhausted, InvalidInput or Conflict for its address."""
+        body = body_of(name=name, description=description, labels=labels, ip=ip, addressfamily=addressfamily)
         return OperationView.model_validate(self._transport.post("/v2/load-balancer", body))
 
     def update(
@@ -65,6 +67,11 @@ class AdminLoadBalancers:
         """One load balancer with placements, health by LB node and its place in the queue."""
         answer = self._transport.get(f"/admin/v1/load-balancers/{load_balancer_id}")
         return LoadBalancerDetailView.model_validate(answer)
+
+    def state(self, load_balancer_id: UUID) -> LoadBalancerStateView:
+        """What the LB nodes that carry it have of it, as the orchestrator saw it some seconds ago."""
+        answer = self._transport.get(f"/admin/v1/load-balancers/{load_balancer_id}/state")
+        return LoadBalancerStateView.model_validate(answer)
 
     def reconcile(self, load_balancer_ids: Sequence[UUID] | None = None) -> int:
         """Ask for the reconciliation of these, or of all; returns how many."""

@@ -31,9 +31,15 @@ class Services:
         healthcheck: Mapping[str, object],
         strategy: str = "maglev-hash",
         hash_source_port: bool | None = None,
+        forwarding_method: str | None = None,
+        persistence: Mapping[str, int] | None = None,
         description: str | None = None,
     ) -> OperationView:
-        """Serve another port. `healthcheck` has the public API's fields: mode, port, interval, uri and so on."""
+        """Serve another port. `healthcheck` has the public API's fields: mode, port, interval, uri and so on.
+
+        `persistence` has timeout in seconds, and prefix-length where the clients of one network count as one. Raises
+        Conflict when no LB node can carry what is asked for.
+        """
         body = body_of(
             name=name,
             protocol=protocol,
@@ -43,6 +49,8 @@ class Services:
             healthcheck=dict(healthcheck),
             strategy=strategy,
             hash_source_port=hash_source_port,
+            forwarding_method=forwarding_method,
+            persistence=persistence,
             description=description,
         )
         return OperationView.model_validate(self._transport.post(_path(load_balancer_id), body))
@@ -50,6 +58,10 @@ class Services:
     def update(self, load_balancer_id: UUID, service_id: UUID, **given: object) -> OperationView:
         """Change what is given, by the names of `add`."""
         return OperationView.model_validate(self._transport.put(_path(load_balancer_id, service_id), body_of(**given)))
+
+    def reset(self, load_balancer_id: UUID, service_id: UUID, field: str) -> OperationView:
+        """Put a field back to what it is without being set: description, healthcheck or persistence."""
+        return OperationView.model_validate(self._transport.delete(f"{_path(load_balancer_id, service_id)}/{field}"))
 
     def delete(self, load_balancer_id: UUID, service_id: UUID) -> OperationView:
         """Stop serving a port."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 from uuid import UUID
 
@@ -64,7 +64,7 @@ def body_of(**fields: object) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, (UUID, IPv4Address, IPv4Network)):
+    if isinstance(value, (UUID, IPv4Address, IPv4Network, IPv6Address, IPv6Network)):
         return str(value)
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 

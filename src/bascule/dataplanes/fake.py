@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 
 from bascule.dataplanes.interface import require_carryable
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.data_planes import Capabilities
 from bascule.model.errors import SystemFailure
+from bascule.model.health_checks import Health
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
 from bascule.model.strategies import Strategy
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
@@ -15,7 +17,8 @@ from bascule.model.virtual_services import ForwardingMethod, ServiceKey, Virtual
 
 class FakeDataPlane:
     """`addresses` and `services` stand for the kernel, which outlives a process: a test may change them, as a foreign
-    hand would. While `broken` holds a sentence, start and enforce fail with it.
+    hand would. While `broken` holds a sentence, start and enforce fail with it. One that `checks` its backends itself
+    reports what is in `healths`.
     """
 
     name = "fake"
@@ -27,7 +30,9 @@ class FakeDataPlane:
         rise=True,
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, checks: bool = False) -> None:
+        self.capabilities = replace(type(self).capabilities, checks=checks)
+        self.healths: dict[IPAddress, Health] = {}
         self.addresses: set[IPAddress] = set()
         self.services: dict[ServiceKey, VirtualService] = {}
         self.broken: str | None = None
@@ -59,7 +64,7 @@ class FakeDataPlane:
         incomplete = {service.key.address for service in self._desired if service.key not in self.services}
         return DataPlaneReport(
             ready=frozenset(self.addresses - incomplete),
-            services=tuple(_report(self.services[key]) for key in sorted(self.services)),
+            services=tuple(self._report(self.services[key]) for key in sorted(self.services)),
         )
 
     def close(self) -> None:
@@ -70,10 +75,22 @@ class FakeDataPlane:
         if self.broken is not None:
             raise SystemFailure(self.broken)
 
+    def _report(self, service: VirtualService) -> VirtualServiceReport:
+        backends = sorted(service.backends, key=lambda backend: address_order(backend.address))
+        return VirtualServiceReport(
+            key=service.key,
+            scheduler=service.strategy,
+            backends=tuple(
+                VirtualBackendReport(
+                    address=each.address,
+                    weight=each.weight,
+                    method=each.method,
+                    port=each.target_port if each.method is ForwardingMethod.TRANSLATION else service.key.port,
+                    health=self._health(each.address),
+                )
+                for each in backends
+            ),
+        )
 
-def _report(service: VirtualService) -> VirtualServiceReport:
-    backends = sorted(service.backends, key=lambda backend: address_order(backend.address))
-    return VirtualServiceReport(
-        key=service.key,
-        backends=tuple(VirtualBackendReport(address=each.address, weight=each.weight) for each in backends),
-    )
+    def _health(self, address: IPAddress) -> Health | None:
+        return self.healths.get(address, Health.UNKNOWN) if self.capabilities.checks else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bascule.model.addresses import IPAddress
 from bascule.model.data_planes import Capabilities
@@ -40,6 +40,14 @@ class DataPlane(Protocol):
         """Let go of handles. Forwarding goes on: only `enforce` with nothing desired stops it."""
 
 
+@runtime_checkable
+class CheckingDataPlane(DataPlane, Protocol):
+    """A data plane that checks its backends itself (`Capabilities.checks`)."""
+
+    def require(self, services: tuple[VirtualService, ...]) -> None:
+        """Raises SystemFailure when `enforce` would refuse these services for what they ask for."""
+
+
 def require_carryable(plane: DataPlane, services: tuple[VirtualService, ...]) -> None:
     """Raises SystemFailure when two services have the same key, or one needs what the data plane has not."""
     keys = [service.key for service in services]
@@ -56,6 +64,11 @@ def require_carryable(plane: DataPlane, services: tuple[VirtualService, ...]) ->
             raise _lacks(plane, service, f"forwarding method {method}", has.methods)
         if service.persistence is not None and not has.persistence:
             raise SystemFailure(f"The data plane {plane.name} has no persistence, which {service.key} asks for.")
+        if service.health_check is not None and service.health_check.rise > 1 and not has.rise:
+            raise SystemFailure(
+                f"The data plane {plane.name} lets an instance serve after one good check: leave healthcheck.rise of"
+                f" {service.key} at 1."
+            )
 
 
 def _lacks(plane: DataPlane, service: VirtualService, what: str, has: Set[str]) -> SystemFailure:

@@ -12,7 +12,11 @@ from bascule.model.errors import InvalidInput
 OLDEST_BIRD = (2, 0)
 # quorum_up, sloppy_tcp, mh-port and IPIP health checks as we write them
 OLDEST_KEEPALIVED = (2, 2)
-_NFT_MODULES = {"ip": "modprobe -a nft_chain_nat nft_ct", "inet": "modprobe -a nf_tables nft_reject_inet"}
+_NFT_MODULES = {
+    "ip": "modprobe -a nft_chain_nat nft_ct",
+    "ip6": "modprobe -a nft_chain_nat nft_ct",
+    "inet": "modprobe -a nf_tables nft_reject_inet",
+}
 _PACKAGES = {"bird": "bird2", "nft": "nftables", "keepalived": "keepalived"}
 
 
@@ -51,8 +55,9 @@ def check_capabilities(facts: Facts, choice: Choice) -> Iterator[Finding]:
         yield _verdict("announcer vrrp", lacks, chosen=choice.announcer == "vrrp")
     if Role.HYPERVISOR in choice.roles:
         yield _verdict("forwarding ebpf", list(_tc(system)), chosen=choice.forwarding == "ebpf")
-        lacks = [*_tc(system), *_nftables(system, "ip")]
-        yield _verdict("forwarding netfilter", lacks, chosen=choice.forwarding == "netfilter")
+        yield _netfilter(system, choice, 4)
+    if choice.forwards_ipv6 and choice.forwarding == "netfilter":
+        yield _netfilter(system, choice, 6)
     if system.jit is False:
         yield warning(
             "bpf jit",
@@ -97,6 +102,15 @@ def _verdict(subject: str, lacks: list[Lack], *, chosen: bool) -> Finding:
     sentence = f"The {subject} cannot run here: {'; '.join(lack.sentence for lack in lacks)}."
     fix = " && ".join(lack.fix for lack in lacks if lack.fix)
     return (problem if chosen else warning)(subject, sentence, fix)
+
+
+def _netfilter(system: SystemFacts, choice: Choice, version: int) -> Finding:
+    """By nftables, or without it by iptables-legacy."""
+    subject = "forwarding netfilter" + (" of IPv6" if version == 6 else "")
+    lacks, nftables = list(_tc(system)), list(_nftables(system, "ip6" if version == 6 else "ip"))
+    if nftables and system.iptables and not lacks:
+        return ok(subject, f"The {subject} can run here, by iptables-legacy: {nftables[0].sentence}.")
+    return _verdict(subject, [*lacks, *nftables], chosen=choice.forwarding == "netfilter")
 
 
 def _bpf(system: SystemFacts) -> Iterator[Lack]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import typer
@@ -19,7 +19,7 @@ from bascule.doctor.diagnosis import diagnose, problems
 from bascule.doctor.facts import Choice, Role
 from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather import gather
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.errors import InvalidInput
 
 _WIDTH_WITHOUT_TERMINAL = 160  # columns
@@ -46,12 +46,18 @@ def doctor(
         list[str] | None,
         typer.Option(help="Try how long packets to this hypervisor or LB node may be.", metavar="ADDRESS"),
     ] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(help="LB node: look up the way of tunnels to this instance.", metavar="ADDRESS")
+    ] = None,
     dataplane: Annotated[str, typer.Option(envvar="BASCULE_DATAPLANE", help="The data plane to run.")] = "xdp",
     forwarding: Annotated[str, typer.Option(envvar="BASCULE_FORWARDING", help="The forwarding to run.")] = "ebpf",
     announcer: Annotated[str, typer.Option(envvar="BASCULE_ANNOUNCER", help="The announcer to run.")] = "bgp",
     tunnel_mtu: Annotated[
         int, typer.Option(envvar="BASCULE_TUNNEL_MTU", help="The longest packet in the tunnel, in bytes.")
     ] = 1480,
+    tunnel_sources: Annotated[
+        str, typer.Option(envvar="BASCULE_TUNNEL_SOURCES", help="Prefixes from which hypervisors accept tunnels.")
+    ] = "10.99.0.0/16 fd00:ba5c:1::/64",
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
     ] = Output.TABLE,
@@ -68,9 +74,11 @@ def doctor(
         interfaces=_words(interface),
         uplinks=_words(uplink),
         tunnel_mtu=tunnel_mtu,
+        tunnel_sources=tuple(map(_prefix, _words([tunnel_sources]))),
     )
     require_known(choice)
-    findings = diagnose(gather(choice, [_address(text) for text in towards or ()]), choice)
+    nodes, instances = (_addresses(given, option) for given, option in ((towards, "towards"), (instance, "instance")))
+    findings = diagnose(gather(choice, nodes, instances), choice)
     if output is Output.JSON:
         sys.stdout.write(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2) + "\n")
     else:
@@ -83,11 +91,24 @@ def _words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
 
 
-def _address(text: str) -> IPAddress:
+def _addresses(given: Iterable[str] | None, option: str) -> list[IPAddress]:
+    return [_address(text, option) for text in given or ()]
+
+
+def _address(text: str, option: str) -> IPAddress:
     try:
-        return IPv4Address(text)
+        return ip_address(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no IPv4 address: write --towards 192.0.2.20.", field="towards") from None
+        raise InvalidInput(
+            f"{text!r} is no address: write --{option} 192.0.2.20 or --{option} 2001:db8::20.", field=option
+        ) from None
+
+
+def _prefix(text: str) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no prefix ({error}).", field="tunnel-sources") from None
 
 
 def _print(findings: Iterable[Finding]) -> None:

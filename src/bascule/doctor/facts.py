@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, IPNetwork
 
 
 class Role(StrEnum):
@@ -36,6 +36,12 @@ class Choice:
     interfaces: tuple[str, ...] = ()
     uplinks: tuple[str, ...] = ()
     tunnel_mtu: int = 1480
+    tunnel_sources: tuple[IPNetwork, ...] = ()
+
+    @property
+    def forwards_ipv6(self) -> bool:
+        """Whether a hypervisor is to take packets out of IPv6 tunnels."""
+        return Role.HYPERVISOR in self.roles and any(source.version == 6 for source in self.tunnel_sources)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -58,7 +64,8 @@ class Assignment:
 class SystemFacts:
     """The same in every network namespace of the machine. A version is None when the program is not installed.
 
-    `nft_families` are the families in which the kernel's nftables took rules like ours, NAT for `ip` among them.
+    `nft_families` are the families in which the kernel's nftables took rules like ours, with NAT for `ip` and `ip6`;
+    `iptables` is whether iptables-legacy takes such rules too.
     """
 
     kernel: str = ""
@@ -68,7 +75,8 @@ class SystemFacts:
     tc_programs: bool = True
     jit: bool | None = None
     clsact: bool = True
-    nft_families: frozenset[str] = frozenset({"ip", "inet"})
+    nft_families: frozenset[str] = frozenset({"ip", "ip6", "inet"})
+    iptables: bool = False
     modules: Mapping[str, Presence] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     assignments: tuple[Assignment, ...] = ()
@@ -93,23 +101,32 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented."""
+    """The way to another node. `answered` is the largest packet, in bytes, that was answered unfragmented.
+
+    `gateway` is the route's; `source` is where tunnels to there come from, which is looked up for instances only.
+    """
 
     address: IPAddress
     interface: str = ""
+    gateway: IPAddress | None = None
+    source: IPAddress | None = None
     route_mtu: int | None = None
     answered: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFacts:
-    """What belongs to one network namespace. `sysctls` has full names; `ruleset` is what `nft -j` lists."""
+    """What belongs to one network namespace. `sysctls` has full names; `ruleset` is what `nft -j` lists.
+
+    `tunnels` are the ways to instances, of which only the route is known.
+    """
 
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     sysctls: Mapping[str, int] = field(default_factory=dict)
     ruleset: tuple[Mapping[str, Any], ...] = ()
     legacy_tables: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    tunnels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,9 @@ def check_firewall(facts: Facts, choice: Choice) -> Iterator[Finding]:
 
 def _look(facts: Facts, choice: Choice) -> Iterator[Finding]:
     hypervisor = Role.HYPERVISOR in choice.roles
-    chains = [item["chain"] for item in facts.network.ruleset if "chain" in item]
+    families = (*_FAMILIES, "ip6") if choice.forwards_ipv6 else _FAMILIES
+    ruleset = [item for item in facts.network.ruleset if _family(item) in families]
+    chains = [item["chain"] for item in ruleset if "chain" in item]
     for chain in filter(_is_foreign, chains):
         where = _place(chain)
         if chain.get("policy") != "drop":
@@ -46,7 +48,7 @@ def _look(facts: Facts, choice: Choice) -> Iterator[Finding]:
             )
     if hypervisor and choice.forwarding == "ebpf":
         hooks = {_place(chain): chain.get("hook") for chain in chains}
-        for rule in (item["rule"] for item in facts.network.ruleset if "rule" in item):
+        for rule in (item["rule"] for item in ruleset if "rule" in item):
             where = _place(rule, "chain")
             if _is_foreign(rule) and hooks.get(where) in (None, "forward", "prerouting") and _drops_invalid(rule):
                 yield warning(
@@ -58,7 +60,12 @@ def _look(facts: Facts, choice: Choice) -> Iterator[Finding]:
 
 
 def _is_foreign(item: Mapping[str, Any]) -> bool:
-    return item.get("family") in _FAMILIES and not str(item.get("table", "")).startswith(_OURS)
+    return not str(item.get("table", "")).startswith(_OURS)
+
+
+def _family(item: Mapping[str, Any]) -> str:
+    """Of what is listed: its kind leads to it."""
+    return next((str(body.get("family")) for body in item.values() if isinstance(body, Mapping)), "")
 
 
 def _place(item: Mapping[str, Any], key: str = "name") -> str:

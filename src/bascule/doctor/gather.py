@@ -15,6 +15,7 @@ from bascule import native
 from bascule.doctor import sysctl_files
 from bascule.doctor.facts import Choice, Facts, Presence, SystemFacts
 from bascule.doctor.gather_network import gather_network
+from bascule.forwarding.netfilter.legacy.kernel import LegacyTable
 from bascule.forwarding.netfilter.render import table as nat_table
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
@@ -27,16 +28,17 @@ _VERSION_FLAGS = {"bird": "--version", "keepalived": "--version", "nft": "--vers
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _LOOPBACK, _CLSACT_PARENT = 1, 0xFFFFFFF1
 _RULESETS = {
-    "ip": nat_table(largest_segment=1440),
+    "ip": nat_table(4, largest_segment=1440),
+    "ip6": nat_table(6, largest_segment=1400),
     "inet": "table inet probe {\n chain input { type filter hook input priority filter; }\n}\n",
 }
 
 
-def gather(choice: Choice, towards: Iterable[IPAddress] = ()) -> Facts:
+def gather(choice: Choice, towards: Iterable[IPAddress] = (), instances: Iterable[IPAddress] = ()) -> Facts:
     """Everything about this machine and the calling thread's network namespace. Raises SystemFailure without root."""
     if os.geteuid() != 0:
         raise SystemFailure("Only root sees what the doctor must see: run it with sudo.")
-    return Facts(system=gather_system(), network=gather_network(choice, towards))
+    return Facts(system=gather_system(), network=gather_network(choice, towards, instances))
 
 
 def gather_system() -> SystemFacts:
@@ -51,6 +53,7 @@ def gather_system() -> SystemFacts:
         jit=_jit(),
         clsact=call_apart(_clsact),
         nft_families=frozenset(family for family in _RULESETS if call_apart(partial(_nft_takes, family))),
+        iptables=_iptables(),
         modules={"ip_vs": _ip_vs(), "ipip": call_apart(_ipip)},
         versions={name: _version([name, flag]) for name, flag in _VERSION_FLAGS.items()},
         assignments=sysctl_files.read(),
@@ -77,6 +80,14 @@ def _clsact() -> bool:
 def _nft_takes(family: str) -> bool:
     try:
         run(["nft", "-f", "-"], stdin=_RULESETS[family])
+    except SystemFailure:
+        return False
+    return True
+
+
+def _iptables() -> bool:
+    try:
+        LegacyTable(4, largest_segment=1440).start()
     except SystemFailure:
         return False
     return True

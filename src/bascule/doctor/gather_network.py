@@ -12,7 +12,7 @@ from pyroute2 import IPRoute
 from bascule.doctor.facts import Choice, Interface, NetworkFacts
 from bascule.doctor.netdev import native_xdp
 from bascule.doctor.paths import sizes
-from bascule.doctor.ping import probe
+from bascule.doctor.ping import look_up, probe
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -23,15 +23,18 @@ _KEYS = ("rp_filter", "arp_ignore", "arp_announce", "forwarding")
 _ARPHRD_ETHER = 1
 
 
-def gather_network(choice: Choice, towards: Iterable[IPAddress] = ()) -> NetworkFacts:
-    """Everything about this namespace, and the ways from it to the addresses."""
+def gather_network(
+    choice: Choice, towards: Iterable[IPAddress] = (), instances: Iterable[IPAddress] = ()
+) -> NetworkFacts:
+    """Everything about this namespace, the ways from it to other nodes, and those of tunnels to instances."""
     conf = {f"net.ipv4.conf.{name}.{key}": value for name in _SHARED for key, value in _switches(name).items()}
     return NetworkFacts(
         interfaces=_interfaces(),
-        sysctls={"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), **conf, **_conntrack()},
+        sysctls={**_forwarding(), **conf, **_conntrack()},
         ruleset=_ruleset(),
         legacy_tables=_legacy_tables(),
-        paths=tuple(probe(address, sizes(choice)) for address in towards),
+        paths=tuple(probe(address, sizes(choice, address.version)) for address in towards),
+        tunnels=tuple(map(look_up, instances)),
     )
 
 
@@ -59,6 +62,11 @@ def _kind(link: Any) -> str:
     return (information and information.get_attr("IFLA_INFO_KIND")) or ""
 
 
+def _forwarding() -> dict[str, int]:
+    everywhere = _SETTINGS.parent / "ipv6/conf/all/forwarding"
+    return {"net.ipv4.ip_forward": _read(_SETTINGS / "ip_forward"), "net.ipv6.conf.all.forwarding": _read(everywhere)}
+
+
 def _conntrack() -> dict[str, int]:
     """How many connections conntrack knows, and how many it may; 0 while it is not in use."""
     names = ("nf_conntrack_count", "nf_conntrack_max")
@@ -73,7 +81,7 @@ def _read(path: Path) -> int:
     try:
         return int(path.read_text())
     except OSError:
-        return 0  # no IPv4 on this interface, or it went away just now
+        return 0  # none of that family on this interface, or it went away just now
 
 
 def _ruleset() -> tuple[Mapping[str, Any], ...]:

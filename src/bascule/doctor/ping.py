@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -14,48 +16,90 @@ from pyroute2.netlink.exceptions import NetlinkError
 from bascule.doctor.facts import Path
 from bascule.model.addresses import IPAddress
 
-# linux/in.h
-_IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_PROBE = 3
-_HEADERS = 28  # bytes, IPv4 and ICMP
-_ECHO, _ECHO_REPLY = 8, 0
+
+@dataclass(frozen=True)
+class _Echo:
+    """How one family sends echoes that nobody fragments (linux/in.h, linux/in6.h; RFC 792, RFC 4443)."""
+
+    family: socket.AddressFamily
+    protocol: int
+    option: tuple[int, int, int]  # level, "discover the MTU", "but send what is longer than you know"
+    headers: int  # bytes, IP and ICMP
+    request: int
+    reply: int
+
+
+_ECHOES = {
+    4: _Echo(socket.AF_INET, socket.IPPROTO_ICMP, (socket.IPPROTO_IP, 10, 3), 28, 8, 0),
+    6: _Echo(socket.AF_INET6, socket.IPPROTO_ICMPV6, (socket.IPPROTO_IPV6, 23, 3), 48, 128, 129),
+}
 
 
 def probe(address: IPAddress, sizes: Iterable[int], *, timeout: float = 0.5) -> Path:
     """Look up the route, then send echoes of these sizes in bytes until one is answered, `timeout` seconds each."""
+    way = _route(address)
+    fitting = (size for size in sizes if size <= (way.route_mtu or 0))
+    return replace(way, answered=next((size for size in fitting if _echo(address, size, timeout)), None))
+
+
+def look_up(address: IPAddress) -> Path:
+    """Look up the route, and the source that IPVS's tunnels take from it.
+
+    IPVS names no protocol, for which nobody can ask: `ip route get` asks for UDP. A raw socket's is none that a rule
+    of policy routing would name.
+    """
+    with socket.socket(_ECHOES[address.version].family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        try:
+            raw.connect((str(address), 0))
+        except OSError:
+            return Path(address=address)
+        return replace(_route(address), source=_address(raw.getsockname()[0]))
+
+
+def _route(address: IPAddress) -> Path:
     with IPRoute() as netlink:
         try:
             route = netlink.route("get", dst=str(address))[0]
         except NetlinkError:
             return Path(address=address)
         (link,) = netlink.get_links(route.get_attr("RTA_OIF"))
-        metrics = route.get_attr("RTA_METRICS")
-        mtu = (metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU")
-        name = link.get_attr("IFLA_IFNAME")
-    fitting = (size for size in sizes if size <= mtu)
-    answered = next((size for size in fitting if _echo(address, size, timeout)), None)
-    return Path(address=address, interface=name, route_mtu=mtu, answered=answered)
+    metrics = route.get_attr("RTA_METRICS")
+    return Path(
+        address=address,
+        interface=link.get_attr("IFLA_IFNAME"),
+        gateway=_address(route.get_attr("RTA_GATEWAY")),
+        route_mtu=(metrics and metrics.get_attr("RTAX_MTU")) or link.get_attr("IFLA_MTU"),
+    )
+
+
+def _address(text: str | None) -> IPAddress | None:
+    return ip_address(text) if text else None
 
 
 def _echo(address: IPAddress, size: int, timeout: float) -> bool:
-    mark = os.urandom(8)
-    message = struct.pack("!BBHHH", _ECHO, 0, 0, 0xBA5C, size) + mark.ljust(size - _HEADERS, b"\0")
+    kind, mark = _ECHOES[address.version], os.urandom(8)
+    message = struct.pack("!BBHHH", kind.request, 0, 0, 0xBA5C, size) + mark.ljust(size - kind.headers, b"\0")
+    # The kernel overwrites that of ICMPv6, which covers the addresses (RFC 3542).
     message = message[:2] + struct.pack("!H", _checksum(message)) + message[4:]
     deadline = time.monotonic() + timeout
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        raw.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+    with socket.socket(kind.family, socket.SOCK_RAW, kind.protocol) as raw:
+        raw.setsockopt(*kind.option)
         raw.connect((str(address), 0))
         try:
             raw.send(message)
             while (left := deadline - time.monotonic()) > 0:
                 raw.settimeout(left)
-                answer = raw.recv(65535)
-                header = (answer[0] & 15) * 4
-                if answer[header] == _ECHO_REPLY and answer[header + 8 : header + 16] == mark:
+                answer = _without_header(raw.recv(65535), address.version)
+                if answer[0] == kind.reply and answer[8:16] == mark:
                     return True
         except OSError:
             return False  # too long for the interface, unreachable, or nobody answered in time
     return False
+
+
+def _without_header(packet: bytes, version: int) -> bytes:
+    """Raw sockets of IPv4 give the IP header, those of IPv6 do not."""
+    return packet[(packet[0] & 15) * 4 :] if version == 4 else packet
 
 
 def _checksum(data: bytes) -> int:

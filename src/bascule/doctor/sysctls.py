@@ -32,6 +32,8 @@ def check_sysctls(facts: Facts, choice: Choice) -> Iterator[Finding]:
     """Every switch that the roles need, and everybody who may turn it back."""
     network = facts.network
     yield from _forwarding(network, choice)
+    if choice.forwards_ipv6:
+        yield _forwarding6(network)
     if Role.HYPERVISOR in choice.roles:
         yield from _reverse_path_of_instances(network, choice)
         yield from _conntrack(network, choice)
@@ -63,6 +65,13 @@ def _forwarding(network: NetworkFacts, choice: Choice) -> Iterator[Finding]:
         yield warning("ip_forward", "IPVS forwards by NAT only on a machine that forwards.", f"sysctl -w {name}=1")
     else:
         yield ok("ip_forward", "This machine does not forward packets; XDP does not need it.")
+
+
+def _forwarding6(network: NetworkFacts) -> Finding:
+    subject, name = "ipv6 forwarding", "net.ipv6.conf.all.forwarding"
+    if network.sysctls.get(name):
+        return ok(subject, "This machine forwards IPv6 packets.")
+    return problem(subject, "This machine does not forward IPv6 packets to its instances.", f"sysctl -w {name}=1")
 
 
 def _reverse_path_of_instances(network: NetworkFacts, choice: Choice) -> Iterator[Finding]:
@@ -151,7 +160,8 @@ def _harmful_values(choice: Choice) -> Mapping[str, tuple[str, ...]]:
     if Role.HYPERVISOR not in choice.roles:
         return {"rp_filter outside": ("1",)}
     rp_filter = {} if choice.forwarding == "netfilter" else {"rp_filter": ("1",)}
-    return {"net.ipv4.ip_forward": ("0",), "rp_filter outside": ("1",), **rp_filter}
+    forwarding6 = {"net.ipv6.conf.all.forwarding": ("0",)} if choice.forwards_ipv6 else {}
+    return {"net.ipv4.ip_forward": ("0",), "rp_filter outside": ("1",), **rp_filter, **forwarding6}
 
 
 def _generic(line: Assignment, choice: Choice) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -21,7 +21,12 @@ _SIOCGIFHWADDR = 0x8927
 _ARPHRD_ETHER = 1
 _RTN_UNICAST = 1
 _STRICT = 1
-_SYSCTLS = Path("/proc/sys/net/ipv4/conf")
+_IPV4, _IPV6 = 4, 6
+_SYSCTLS = Path("/proc/sys/net")
+_DOES_NOT_FORWARD = {
+    _IPV4: "packets: set net.ipv4.ip_forward=1",
+    _IPV6: "IPv6 packets: set net.ipv6.conf.all.forwarding=1",
+}
 
 
 def index_of(name: str) -> int:
@@ -45,14 +50,21 @@ def name_of(index: int) -> str:
         return f"vanished interface {index}"
 
 
-def find(instances: Iterable[IPAddress], uplinks: Set[int]) -> tuple[dict[IPAddress, int], dict[IPAddress, str]]:
-    """The interface the kernel routes each instance's packets to, and for the others a sentence why there is none."""
+def find(
+    instances: Iterable[IPAddress], uplinks: Set[int], families: Set[int]
+) -> tuple[dict[IPAddress, int], dict[IPAddress, str]]:
+    """The interface the kernel routes each instance's packets to, and for the others a sentence why there is none.
+
+    `families` are the versions of IP whose tunnels are accepted at all.
+    """
     found: dict[IPAddress, int] = {}
     missing: dict[IPAddress, str] = {}
     with IPRoute() as netlink:
         for instance in sorted(instances, key=address_order):
             index, reason = _route(netlink, instance)
-            if index in uplinks:
+            if instance.version not in families:
+                index, reason = 0, f"BASCULE_TUNNEL_SOURCES names no IPv{instance.version} prefix"
+            elif index in uplinks:
                 index, reason = 0, f"its route leads back to the uplink {name_of(index)}"
             elif index and not _is_ethernet(name_of(index)):
                 index, reason = 0, f"{name_of(index)} carries no Ethernet frames"
@@ -85,26 +97,40 @@ def _is_ethernet(name: str) -> bool:
     return int(struct.unpack_from("=H", answer, 16)[0]) == _ARPHRD_ETHER
 
 
-def obstacles(uplinks: Iterable[int], instance_interfaces: Iterable[int]) -> list[str]:
-    """Sentences about sysctls with which the kernel drops what we translate. Changing them is the operator's choice."""
-    sentences = cannot_forward([*uplinks, *instance_interfaces])
+def obstacles(uplinks: Iterable[int], found: Mapping[IPAddress, int], families: Set[int]) -> list[str]:
+    """Sentences about sysctls with which the kernel drops what we translate. Changing them is the operator's choice.
+
+    `found` has the interface of each instance, `families` the versions of IP whose tunnels are accepted.
+    """
+    sentences = cannot_forward(uplinks, found, families)
     # ip-sysctl.rst: the greater of the two counts. Replies carry the VIP as source, whose route is elsewhere.
-    everywhere = _sysctl("all", "rp_filter")
-    strict = [
-        name for name in map(name_of, instance_interfaces) if max(everywhere, _sysctl(name, "rp_filter")) == _STRICT
-    ]
+    everywhere = _sysctl(_IPV4, "all", "rp_filter")
+    strict = [name for name in _names(found, _IPV4) if max(everywhere, _sysctl(_IPV4, name, "rp_filter")) == _STRICT]
     return sentences + [f"Strict rp_filter drops replies: set net.ipv4.conf.{name}.rp_filter=2." for name in strict]
 
 
-def cannot_forward(indexes: Iterable[int]) -> list[str]:
-    """A sentence when the kernel forwards nothing between these interfaces."""
-    forwards = all(_sysctl(name_of(index), "forwarding", default=1) for index in indexes)
-    return [] if forwards else ["This host does not forward packets: set net.ipv4.ip_forward=1."]
+def cannot_forward(uplinks: Iterable[int], found: Mapping[IPAddress, int], families: Set[int]) -> list[str]:
+    """A sentence for each family of which the kernel forwards nothing between uplinks and instances."""
+    # IPv6 is forwarded between all interfaces or none, whatever theirs say (ip-sysctl.rst).
+    asked = {_IPV4: [*map(name_of, uplinks), *_names(found, _IPV4)], _IPV6: ["all"]}
+    return [
+        f"This host does not forward {words}."
+        for version, words in _DOES_NOT_FORWARD.items()
+        if version in families and not all(_sysctl(version, name, "forwarding", default=1) for name in asked[version])
+    ]
 
 
-def _sysctl(interface: str, key: str, *, default: int = 0) -> int:
+def _names(found: Mapping[IPAddress, int], version: int) -> list[str]:
+    """The interfaces of that family's instances, each once."""
+    return [
+        name_of(index)
+        for index in dict.fromkeys(index for instance, index in found.items() if instance.version == version)
+    ]
+
+
+def _sysctl(version: int, interface: str, key: str, *, default: int = 0) -> int:
     try:
-        return int((_SYSCTLS / interface / key).read_text())
+        return int((_SYSCTLS / f"ipv{version}" / "conf" / interface / key).read_text())
     except OSError:
         # The interface went away just now; the next round will tell.
         return default

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Network
 
+from bascule.model.addresses import IPNetwork
 from bascule.model.errors import InvalidInput
 
 MAX_TUNNEL_SOURCES = 16
 
-# IPv4 and TCP header without options (RFC 791, RFC 9293)
-_HEADERS = 40
+# IP and TCP header without options (RFC 791, RFC 8200, RFC 9293), by the version of IP
+_HEADERS = {4: 40, 6: 60}
 _SMALLEST_TUNNEL_MTU = 576
 _LARGEST_TUNNEL_MTU = 65515
+_OUTER_DIFFERENCE = 20  # bytes by which the header of an IPv6 tunnel is longer
 
 
-def settings(tunnel_sources: Sequence[IPv4Network], tunnel_mtu: int) -> bytes:
-    """`struct settings`. `tunnel_mtu` is the largest inner packet, in bytes. Raises InvalidInput out of range."""
-    if not 0 < len(tunnel_sources) <= MAX_TUNNEL_SOURCES:
+def largest_segment(tunnel_mtu: int, version: int) -> int:
+    """Bytes of TCP in a packet that fits the tunnel; `tunnel_mtu` is the largest inner packet of an IPv4 tunnel."""
+    return tunnel_mtu - _HEADERS[version] - (_OUTER_DIFFERENCE if version == 6 else 0)
+
+
+def families(tunnel_sources: Iterable[IPNetwork]) -> frozenset[int]:
+    """The versions of IP whose tunnels are accepted, and so those that instances can be served by."""
+    return frozenset(source.version for source in tunnel_sources)
+
+
+def settings(tunnel_sources: Sequence[IPNetwork], tunnel_mtu: int) -> bytes:
+    """`struct settings`. `tunnel_mtu` is as for `largest_segment`, in bytes. Raises InvalidInput out of range."""
+    by_version = {version: [source for source in tunnel_sources if source.version == version] for version in (4, 6)}
+    if not tunnel_sources or any(len(sources) > MAX_TUNNEL_SOURCES for sources in by_version.values()):
         raise InvalidInput(
-            f"Give 1 to {MAX_TUNNEL_SOURCES} prefixes to accept tunnels from, not {len(tunnel_sources)}.",
+            f"Give 1 to {MAX_TUNNEL_SOURCES} prefixes of a family to accept tunnels from, not {len(tunnel_sources)}.",
             field="tunnel_sources",
         )
     if not _SMALLEST_TUNNEL_MTU <= tunnel_mtu <= _LARGEST_TUNNEL_MTU:
@@ -28,10 +40,15 @@ def settings(tunnel_sources: Sequence[IPv4Network], tunnel_mtu: int) -> bytes:
             f"A tunnel MTU of {tunnel_mtu} is outside {_SMALLEST_TUNNEL_MTU} to {_LARGEST_TUNNEL_MTU} bytes.",
             field="tunnel_mtu",
         )
-    prefixes = b"".join(source.network_address.packed + source.netmask.packed for source in tunnel_sources)
-    return struct.pack("=II", len(tunnel_sources), tunnel_mtu - _HEADERS) + prefixes.ljust(
-        8 * MAX_TUNNEL_SOURCES, b"\0"
-    )
+    counts = (len(by_version[version]) for version in (4, 6))
+    segments = (largest_segment(tunnel_mtu, version) for version in (4, 6))
+    return struct.pack("=IIII", *counts, *segments) + _prefixes(by_version[4], 4) + _prefixes(by_version[6], 16)
+
+
+def _prefixes(sources: Iterable[IPNetwork], size: int) -> bytes:
+    """Network and mask of each, `size` bytes either, padded to the room there is."""
+    packed = b"".join(source.network_address.packed + source.netmask.packed for source in sources)
+    return packed.ljust(2 * size * MAX_TUNNEL_SOURCES, b"\0")
 
 
 def number(value: int) -> bytes:

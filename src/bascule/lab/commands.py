@@ -13,12 +13,13 @@ from rich.console import Console
 
 from bascule.lab import faults, life, passage, picture, state, traffic
 from bascule.lab.control_plane import ControlPlane
-from bascule.lab.demo import run_demo
+from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
 from bascule.lab.state import Lab
-from bascule.lab.topology import Shape
+from bascule.lab.topology import Shape, usual_forwarding
 from bascule.lab.traffic import Tally, Target
+from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import InvalidInput, NotFound
 from bascule.model.strategies import Protocol
 from bascule.system.namespaces import call_in
@@ -42,17 +43,36 @@ class Forwarding(StrEnum):
     NETFILTER = "netfilter"
 
 
+DataPlane = Annotated[DataPlaneName, typer.Option(help="What the LB nodes run.")]
+ForwardingOption = Annotated[
+    Forwarding | None,
+    typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
+]
+
+CheckInterval = Annotated[
+    int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
+]
+
+
 @lab_app.command()
 def up(
+    *,
     name: Name = "demo",
     underlay_mtu: Annotated[int, typer.Option(help="MTU between router, LB nodes and hypervisors.")] = 1600,
-    forwarding: Annotated[Forwarding, typer.Option(help="What the hypervisors run.")] = Forwarding.EBPF,
+    dataplane: DataPlane = DataPlaneName.XDP,
+    forwarding: ForwardingOption = None,
+    check_interval: CheckInterval = 1,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
     console = Console()
     with console.status("Building") as line:
-        shape = Shape(underlay_mtu=underlay_mtu, forwarding=forwarding)
+        shape = Shape(
+            underlay_mtu=underlay_mtu,
+            dataplane=dataplane,
+            forwarding=forwarding or usual_forwarding(dataplane),
+            check_interval=check_interval,
+        )
         lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")
     if not hosts_only:
@@ -134,11 +154,20 @@ def revive_node(node: str, name: Name = "demo") -> None:
 
 @lab_app.command()
 def demo(
+    *,
     name: Name = "demo",
     keep: Annotated[bool, typer.Option(help="Leave the lab up in the end, to play with.")] = False,
+    dataplane: DataPlane = DataPlaneName.XDP,
+    forwarding: ForwardingOption = None,
+    check_interval: CheckInterval = 1,
+    exchanges: Annotated[int, typer.Option(min=64, help="Connections and requests at a time.")] = EXCHANGES,
 ) -> None:
     """Show it all within two minutes: traffic, direct replies, scaling, the death of an LB node."""
-    raise typer.Exit(0 if run_demo(name, keep=keep, console=Console()) else 1)
+    shape = Shape(
+        dataplane=dataplane, forwarding=forwarding or usual_forwarding(dataplane), check_interval=check_interval
+    )
+    held = run_demo(name, shape, exchanges=exchanges, keep=keep, console=Console())
+    raise typer.Exit(0 if held else 1)
 
 
 def _lab_with(node: str, name: str) -> Lab:

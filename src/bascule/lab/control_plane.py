@@ -29,6 +29,7 @@ class ControlPlane:
     def __init__(self, lab: Lab) -> None:
         self._client = ApiClient(lab.api_url, lab.api_key, lab.api_secret)
         self._pool = UUID(lab.instance_pool_id)
+        self._check_interval = lab.shape.check_interval
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +53,8 @@ class ControlPlane:
 
     def add_service(self, load_balancer: UUID, port: Port) -> None:
         """Add a service over the lab's instance pool."""
-        check = {"mode": "http", "port": port.target_port, "uri": "/healthz", "interval": 1, "timeout": 1, "retries": 1}
+        often = {"interval": self._check_interval, "timeout": self._check_interval, "retries": 1}
+        check = {"mode": "http", "port": port.target_port, "uri": "/healthz", **often}
         operation = self._client.services.add(
             load_balancer,
             name=port.name,

@@ -23,7 +23,7 @@ from bascule.model.strategies import Protocol
 
 WEB = Port(name="web", protocol=Protocol.TCP, port=80, target_port=INSTANCE_PORT)
 WHO = Port(name="who", protocol=Protocol.UDP, port=53, target_port=INSTANCE_PORT)
-_EXCHANGES = 2000
+EXCHANGES = 2000
 _NO_ADDRESS = IPv4Address(0)
 _PLAY = """Play with it:
   bascule lab status -n {name}             picture, sessions, routes, health
@@ -41,6 +41,7 @@ class Demo:
     lab: Lab
     api: ControlPlane
     console: Console
+    exchanges: int = EXCHANGES
     vip: IPAddress = _NO_ADDRESS
     victim: str = ""
     false_claims: list[str] = field(default_factory=list)
@@ -61,15 +62,15 @@ class Demo:
         self.console.print(picture.topology(observe(self.lab)))
 
 
-def run_demo(name: str, *, keep: bool, console: Console) -> bool:
-    """Run the demo; True when every claim held."""
+def run_demo(name: str, shape: Shape, *, exchanges: int, keep: bool, console: Console) -> bool:
+    """Run the demo with so many connections and requests at a time; True when every claim held."""
     began = time.monotonic()
     console.print(Rule("A data centre on this machine"))
     with console.status("Building") as line:
-        lab = life.up(name, Shape(), tell=line.update)
+        lab = life.up(name, shape, tell=line.update)
     try:
         with ControlPlane(lab) as api:
-            demo = Demo(lab, api, console)
+            demo = Demo(lab, api, console, exchanges)
             demo.claim(f"the lab came up in {time.monotonic() - began:.1f} s", holds=True)
             for chapter in (_create, _send, _scale, _kill_a_node):
                 chapter(demo)
@@ -100,10 +101,10 @@ def _create(demo: Demo) -> None:
 
 
 def _send(demo: Demo) -> None:
-    demo.console.print(Rule(f"{_EXCHANGES} TCP connections and {_EXCHANGES} UDP requests"))
+    demo.console.print(Rule(f"{demo.exchanges} TCP connections and {demo.exchanges} UDP requests"))
     before = passage.read(demo.lab)
     with demo.console.status("Sending"):
-        tallies = [traffic.send(demo.lab, target, _EXCHANGES) for target in demo.targets]
+        tallies = [traffic.send(demo.lab, target, demo.exchanges) for target in demo.targets]
     passed = passage.read(demo.lab).since(before)
     demo.console.print(picture.answers(tallies), picture.passage(passed))
     for tally in tallies:
@@ -118,9 +119,12 @@ def _scale(demo: Demo) -> None:
         demo.api.scale(4)
         _wait_until_answered_by(demo, demo.targets[:1], 4)
         seconds = time.monotonic() - began
-        tally = traffic.send(demo.lab, demo.targets[0], _EXCHANGES)
+        tally = traffic.send(demo.lab, demo.targets[0], demo.exchanges)
     demo.console.print(picture.answers([tally]))
-    demo.claim(f"the fourth instance served {seconds:.1f} s after the request to scale", holds=seconds < 10)
+    demo.claim(
+        f"the fourth instance served {seconds:.1f} s after the request to scale",
+        holds=seconds < 10 * demo.lab.shape.check_interval,
+    )
     _claim_answers(demo, tally, 4)
 
 
@@ -128,15 +132,17 @@ def _kill_a_node(demo: Demo) -> None:
     victim = demo.victim = announcements(demo.lab)[demo.vip][0]
     survivors = [host.name for host in demo.lab.topology.of_role(Role.LB_NODE) if host.name != victim]
     demo.console.print(Rule(f"{victim} dies: its agent killed, its cable dead, while traffic goes on"))
-    with demo.console.status("Sending 200 connections a second"), Stream(demo.lab, demo.targets[0]) as stream:
-        stream.wait_for_more(200)
+    rate = max(20, demo.exchanges // 10)
+    sending = Stream(demo.lab, demo.targets[0], rate=rate)
+    with demo.console.status(f"Sending {rate} connections a second"), sending as stream:
+        stream.wait_for_more(rate)
         began = time.monotonic()
         faults.kill_node(demo.lab, victim)
         wait_until(
             lambda: announcements(demo.lab).get(demo.vip) == tuple(survivors), what="The route's move", every=0.01
         )
         seconds = time.monotonic() - began
-        stream.wait_for_more(200)
+        stream.wait_for_more(rate)
     sent = stream.tally
     demo.show()
     demo.console.print(picture.answers([sent]))
@@ -145,7 +151,7 @@ def _kill_a_node(demo: Demo) -> None:
         f"  {lost} of {len(sent.answers)} connections failed meanwhile; the route moved in {seconds:.2f} s"
     )
     demo.claim("at most 1 % of the connections made meanwhile failed", holds=lost * 100 <= len(sent.answers))
-    after = traffic.send(demo.lab, demo.targets[0], _EXCHANGES)
+    after = traffic.send(demo.lab, demo.targets[0], demo.exchanges)
     _claim_answers(demo, after, 4)
 
 
@@ -158,7 +164,7 @@ def _claim_answers(demo: Demo, tally: Tally, instances: int) -> None:
 
 def _wait_until_answered_by(demo: Demo, targets: tuple[Target, ...], instances: int) -> None:
     def answered() -> bool:
-        tallies = [traffic.send(demo.lab, target, 64, timeout=0.5) for target in targets]
+        tallies = [traffic.send(demo.lab, target, 64, timeout=2) for target in targets]
         return all(len(tally.by_instance) >= instances and not tally.failures for tally in tallies)
 
     wait_until(answered, what=f"An answer of {instances} instances at {demo.vip}", timeout=75)

@@ -54,10 +54,9 @@ def check_machine() -> None:
     """Raise SystemFailure naming what a lab needs and this machine lacks."""
     if os.geteuid() != 0:
         raise SystemFailure("A lab builds network namespaces: run it as root.")
-    # birdc talks to the router's BIRD; nft counts what passes it
-    missing = [program for program in ("bird", "birdc", "nft") if not shutil.which(program)]
+    missing = [program for program in ("bird", "birdc") if not shutil.which(program)]
     if missing:
-        raise SystemFailure(f"{', '.join(missing)} not found: install the packages bird2 and nftables.")
+        raise SystemFailure(f"{', '.join(missing)} not found: install the package bird2.")
 
 
 def _build(lab: Lab, tell: Tell) -> Lab:

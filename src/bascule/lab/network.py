@@ -11,7 +11,7 @@ from typing import Any
 from pyroute2 import IPRoute, NetlinkError, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
-from bascule.lab.topology import End, Host, Link, Route, Topology
+from bascule.lab.topology import End, Host, Link, Route, Rule, Topology
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import NAMESPACES, T, call_in
 
@@ -99,6 +99,10 @@ def _prepare(host: Host) -> None:
         Path("/proc/sys", *name.split(".")).write_text(value)
     with IPRoute() as ip:
         ip.link("set", index=_index(ip, "lo"), state="up")
+        for address in host.own:
+            ip.addr("add", index=_index(ip, "lo"), address=str(address.ip), prefixlen=address.network.prefixlen)
+        for rule in host.rules:
+            _add_rule(rule, ip)
 
 
 def _plug_in(lab: str, link: Link) -> None:
@@ -133,9 +137,18 @@ def _configure(end: End, ip: IPRoute) -> None:
 def _add_routes(routes: tuple[Route, ...], ip: IPRoute) -> None:
     for route in routes:
         flags = ["onlink"] if route.on_link else []
-        gateway = {"gateway": str(route.gateway)} if route.gateway else {}
+        more: dict[str, str] = {"gateway": str(route.gateway)} if route.gateway else {}
+        if route.source:
+            more["prefsrc"] = str(route.source)
         index = _index(ip, route.interface)
-        ip.route("replace", dst=str(route.destination), oif=index, flags=flags, **gateway)
+        ip.route("replace", dst=str(route.destination), oif=index, flags=flags, table=route.table, **more)
+
+
+def _add_rule(rule: Rule, ip: IPRoute) -> None:
+    protocol = {"ip_proto": rule.protocol} if rule.protocol else {}
+    network = rule.destination
+    destination = {"dst": str(network.network_address), "dst_len": network.prefixlen} if network.prefixlen else {}
+    ip.rule("add", priority=rule.priority, table=rule.table, **protocol, **destination)
 
 
 def _index(ip: IPRoute, interface: str) -> int:

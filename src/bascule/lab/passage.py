@@ -1,4 +1,4 @@
-"""Which way packets pass the router: nftables counters there, because the router is the one place all of them cross.
+"""Which way packets pass the router: counted there by small tc programs, because all of them cross it.
 
 `replies_from_lb_nodes` counts packets that come from an LB node and carry a VIP as their source. Replies are the only
 packets that carry it, so with direct replies that count stays 0.
@@ -6,31 +6,30 @@ packets that carry it, so with direct replies that count stays 0.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import socket
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from functools import partial
+from pathlib import Path
 
+from bascule import native
 from bascule.lab.network import namespace
 from bascule.lab.state import Lab
 from bascule.lab.topology import VIPS, Role
-from bascule.system.commands import run
+from bascule.system.bpf import BpfObject, attach_tc
+from bascule.system.bpffs import ensure_bpffs
 from bascule.system.namespaces import call_in
 
-_TABLE = """table ip passage {{
-  counter requests_to_lb_nodes {{}}
-  counter tunnelled_from_lb_nodes {{}}
-  counter replies_from_lb_nodes {{}}
-  counter replies_from_hypervisors {{}}
-  chain arrivals {{
-    type filter hook prerouting priority raw;
-    iifname "client" ip daddr {vips} counter name requests_to_lb_nodes
-    iifname {{ {lb_nodes} }} ip saddr {vips} counter name replies_from_lb_nodes
-    iifname {{ {lb_nodes} }} ip protocol 4 counter name tunnelled_from_lb_nodes
-    iifname {{ {hypervisors} }} ip saddr {vips} counter name replies_from_hypervisors
-  }}
-}}
-"""
+_OBJECT = native.DIRECTORY / "lab_passage.bpf.o"
+_PROGRAMS = {Role.CLIENT: "from_client", Role.LB_NODE: "from_lb_node", Role.HYPERVISOR: "from_hypervisor"}
+# In the order of `enum counter` of bpf/lab_passage.bpf.c
+_COUNTERS = (
+    "requests_to_lb_nodes",
+    "tunnelled_from_lb_nodes",
+    "replies_from_lb_nodes",
+    "replies_from_hypervisors",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,30 +56,43 @@ class Passage:
         return self.replies_from_hypervisors[0] > 0 and self.replies_from_lb_nodes[0] == 0
 
 
-def render(lb_nodes: Iterable[str], hypervisors: Iterable[str], vips: IPv4Network = VIPS) -> str:
-    """The table of counters; the router's interfaces are named after what is plugged into them."""
-    return _TABLE.format(vips=vips, lb_nodes=", ".join(lb_nodes), hypervisors=", ".join(hypervisors))
-
-
 def start_counting(lab: Lab) -> None:
-    """Put the counters in place."""
-    names = {role: [host.name for host in lab.topology.of_role(role)] for role in Role}
-    table = render(names[Role.LB_NODE], names[Role.HYPERVISOR])
-    call_in(namespace(lab.name, "router"), lambda: run(["nft", "-f", "-"], stdin=table))
+    """Put the counters in place. Raises SystemFailure when the kernel refuses the programs."""
+    pins = _pins(lab)
+    ensure_bpffs(pins)
+    programs = BpfObject(_OBJECT, read_only_data=VIPS.network_address.packed + VIPS.netmask.packed, pin_maps_under=pins)
+    try:
+        call_in(namespace(lab.name, "router"), partial(_attach, lab, programs))
+    finally:
+        programs.close()
 
 
 def read(lab: Lab) -> Passage:
     """Read the counters."""
-    answer = call_in(
-        namespace(lab.name, "router"), lambda: run(["nft", "-j", "list", "counters", "table", "ip", "passage"])
-    )
-    return parse(answer)
+    programs = BpfObject(_OBJECT, pin_maps_under=_pins(lab))
+    try:
+        kernel = programs.map("passage")
+        amounts = [total(kernel.get_per_cpu(struct.pack("=I", index))) for index in range(len(_COUNTERS))]
+    finally:
+        programs.close()
+    return Passage(**dict(zip(_COUNTERS, amounts, strict=True)))
 
 
-def parse(answer: str) -> Passage:
-    """Read nft's JSON."""
-    found = [entry["counter"] for entry in json.loads(answer)["nftables"] if "counter" in entry]
-    return Passage(**{counter["name"]: (counter["packets"], counter["bytes"]) for counter in found})
+def total(values: Sequence[bytes]) -> tuple[int, int]:
+    """Packets and bytes over all CPUs, each with its own `struct amount`."""
+    packets, lengths = zip(*(struct.unpack("=QQ", value) for value in values), strict=True)
+    return sum(packets), sum(lengths)
+
+
+def _pins(lab: Lab) -> Path:
+    return lab.folder("router") / "bpf"
+
+
+def _attach(lab: Lab, programs: BpfObject) -> None:
+    """The router's interfaces are named after what is plugged into them."""
+    for role, name in _PROGRAMS.items():
+        for host in lab.topology.of_role(role):
+            attach_tc(socket.if_nametoindex(host.name), programs.program(name))
 
 
 def _less(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:

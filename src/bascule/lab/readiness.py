@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -17,8 +18,13 @@ from bascule.lab.waiting import wait_until
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import call_in
 
+# Seconds. A program that ended says so at once; an emulated kernel on a busy machine takes its time to start a dozen.
+_PATIENCE = 240.0
+# Nobody here speaks TLS, and reading the machine's authorities for every question would take most of the time.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-def wait_for_instances(lab: Lab, *, timeout: float = 15) -> None:
+
+def wait_for_instances(lab: Lab, *, timeout: float = _PATIENCE) -> None:
     """Until every instance accepts connections from the client."""
     for host in lab.topology.of_role(Role.INSTANCE):
         endpoint = (str(host.address), INSTANCE_PORT)
@@ -26,20 +32,20 @@ def wait_for_instances(lab: Lab, *, timeout: float = 15) -> None:
         wait_until(ready, what=f"An answer of instance {host.name}", timeout=timeout)
 
 
-def wait_for_programs(lab: Lab, programs: Iterable[Program], *, timeout: float = 30) -> None:
+def wait_for_programs(lab: Lab, programs: Iterable[Program], *, timeout: float = _PATIENCE) -> None:
     """Until the API and every agent answer; all of them run."""
     for program in programs:
         condition = _alive(lab, program.title, partial(_answers, lab, program))
         wait_until(condition, what=f"An answer of {program.title}", timeout=timeout)
 
 
-def wait_for_agent(lab: Lab, node: str, *, timeout: float = 20) -> None:
+def wait_for_agent(lab: Lab, node: str, *, timeout: float = _PATIENCE) -> None:
     """Until one node's agent answers."""
     url = agent_url(lab.topology.host(node)) + "/v1/health"
     wait_until(lambda: call_in(namespace(lab.name, "control"), lambda: healthy(url)), what=url, timeout=timeout)
 
 
-def wait_for_bgp(lab: Lab, *, timeout: float = 30) -> None:
+def wait_for_bgp(lab: Lab, *, timeout: float = _PATIENCE) -> None:
     """Until the router has a session with every LB node."""
     wait_until(
         lambda: (found := router.sessions(lab)) and all(session.up for session in found),
@@ -51,7 +57,7 @@ def wait_for_bgp(lab: Lab, *, timeout: float = 30) -> None:
 def healthy(url: str) -> bool:
     """Whether anything answers there, in the calling thread's namespace; a refusal to serve us is an answer."""
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code < 500
+        return httpx.get(url, timeout=2, trust_env=False, verify=_NO_AUTHORITIES).status_code < 500
     except httpx.HTTPError:
         return False
 

@@ -113,6 +113,7 @@ def _database(lab: Lab) -> dict[str, str]:
 
 def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
     return {
+        "BASCULE_DATAPLANE": lab.shape.dataplane.value,
         "BASCULE_INTERFACES": UPLINK,
         "BASCULE_TUNNEL_SOURCE": str(TUNNEL_SOURCE),
         "BASCULE_RUN_DIR": f"{lab.folder(host.name)}/run",

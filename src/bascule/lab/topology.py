@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from bascule.model.data_planes import DataPlaneName
+
 VIPS = IPv4Network("203.0.113.16/28")
 TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
 INSTANCE_PORT = 8080
@@ -23,6 +25,10 @@ ROUTER_AS = 65000
 LB_AS = 65001
 CLIENT_MTU = 1500
 UPLINK = "eth0"
+# The outer source of IPVS's tunnels, which it takes from a route; the LB nodes share it. XDP writes its own ones.
+_SHARED_SOURCE = IPv4Interface("10.99.0.1/32")
+_INSTANCES = IPv4Network("10.128.0.0/16")
+_TUNNELS = 100
 _ANYWHERE = IPv4Network("0.0.0.0/0")
 # Instances are routed as /32 and reach the world through this address, which every hypervisor answers for.
 _INSTANCE_GATEWAY = IPv4Address("169.254.1.1")
@@ -41,7 +47,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What can be chosen about a lab."""
+    """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
+
+    `check_interval` is in seconds, and how long a health check waits for its answer too.
+    """
 
     underlay_mtu: int = 1600
     lb_nodes: int = 2
@@ -49,27 +58,51 @@ class Shape:
     instances_per_hypervisor: int = 2
     client_addresses: int = 16
     forwarding: str = "ebpf"
+    dataplane: DataPlaneName = DataPlaneName.XDP
+    check_interval: int = 1
+
+
+def usual_forwarding(dataplane: DataPlaneName) -> str:
+    """What hypervisors run unless somebody chooses: eBPF on both sides, or the kernel's own means on both."""
+    return "ebpf" if dataplane is DataPlaneName.XDP else "netfilter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of one host; `on_link` trusts that the gateway is there although no address says so."""
+    """A route of one host; `on_link` trusts that the gateway is there although no address says so.
+
+    `source` is the address that packets begin with which have none yet; `table` is 254 for the main one.
+    """
 
     destination: IPv4Network = _ANYWHERE
     gateway: IPv4Address | None = None
     interface: str = UPLINK
     on_link: bool = False
+    source: IPv4Address | None = None
+    table: int = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Which packets look up their route in which table, by protocol (0 is any) and destination. The least is first."""
+
+    priority: int
+    table: int
+    protocol: int = 0
+    destination: IPv4Network = _ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One namespace. `uplink` is the host its eth0 is plugged into."""
+    """One namespace. `uplink` is the host its eth0 is plugged into; `own` are addresses of no link."""
 
     name: str
     role: Role
     address: IPv4Address
     uplink: str = ""
     routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    own: tuple[IPv4Interface, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -152,8 +185,21 @@ def _node(name: str, role: Role, subnet: int, shape: Shape) -> tuple[Host, Link]
         sysctls={"net.ipv4.ip_forward": "1"} if forwards else {},
     )
     lower = End(host=name, interface=UPLINK, addresses=(address,))
-    upper = End(host="router", interface=name, addresses=(gateway,), receive_offload=role is Role.LB_NODE)
+    if role is Role.LB_NODE and shape.dataplane is not DataPlaneName.XDP:
+        host = _with_shared_source(host, gateway.ip)
+    redirects = role is Role.LB_NODE and shape.dataplane is DataPlaneName.XDP
+    upper = End(host="router", interface=name, addresses=(gateway,), receive_offload=redirects)
     return host, Link(lower=lower, upper=upper, mtu=shape.underlay_mtu if forwards else CLIENT_MTU)
+
+
+def _with_shared_source(host: Host, gateway: IPv4Address) -> Host:
+    """IPVS looks up its tunnels' route without a protocol. What has one, such as health checks, goes by the main table
+    with the node's own source: what answers the shared one would be spread over all LB nodes.
+    """
+    main = tuple(Rule(priority=_TUNNELS, table=254, protocol=protocol) for protocol in (1, 6, 17))
+    tunnels = Rule(priority=_TUNNELS + 1, table=_TUNNELS, destination=_INSTANCES)
+    way = Route(destination=_INSTANCES, gateway=gateway, source=_SHARED_SOURCE.ip, table=_TUNNELS)
+    return replace(host, own=(_SHARED_SOURCE,), rules=(*main, tunnels), routes=(*host.routes, way))
 
 
 def _instance(group: int, number: int, shape: Shape) -> tuple[Host, Link]:

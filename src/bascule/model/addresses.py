@@ -41,26 +41,41 @@ class ElasticIP:
 
 
 def choose_address(
-    pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAddress | None = None
+    pools: tuple[AddressPool, ...],
+    taken: Set[IPAddress],
+    wanted: IPAddress | None = None,
+    family: int | None = None,
 ) -> tuple[IPAddress, UUID]:
     """Choose a free address (the lowest) or confirm the wanted one; returns it with its pool's id.
 
-    Raises InvalidInput when the wanted address is outside every pool, Taken when somebody holds it, and Exhausted when
-    no pool has a free address.
+    `family` is 4 or 6; None is 4 where there is a pool of IPv4: who does not ask for IPv6 does not get it by surprise.
+    Raises InvalidInput when the wanted address is outside every pool or not of the family, Taken when somebody holds
+    it, and Exhausted when no pool has a free address.
     """
     if wanted is not None:
-        return _confirm(pools, taken, wanted)
+        return _confirm(pools, taken, wanted, family)
+    pools = _of_family(pools, family)
     for pool in pools:
         for address in _addresses(pool.network):
             if address not in taken:
                 return address, pool.id
     if not pools:
-        raise Exhausted("There is no address pool yet: register one with POST /admin/v1/address-pools.")
+        kind = "" if family is None else f" of IPv{family}"
+        raise Exhausted(f"There is no address pool{kind} yet: register one with POST /admin/v1/address-pools.")
     names = ", ".join(f"{pool.name} ({pool.network})" for pool in pools)
     raise Exhausted(f"Every address of {names} is taken: release one or register another address pool.")
 
 
-def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAddress) -> tuple[IPAddress, UUID]:
+def _of_family(pools: tuple[AddressPool, ...], family: int | None) -> tuple[AddressPool, ...]:
+    family = family or min((pool.network.version for pool in pools), default=4)
+    return tuple(pool for pool in pools if pool.network.version == family)
+
+
+def _confirm(
+    pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAddress, family: int | None
+) -> tuple[IPAddress, UUID]:
+    if family not in {None, wanted.version}:
+        raise InvalidInput(f"{wanted} is not of IPv{family}: leave one of the two out.", field="addressfamily")
     pool = next((pool for pool in pools if wanted in pool.network), None)
     if pool is None:
         ranges = ", ".join(str(pool.network) for pool in pools) or "none is registered"
@@ -71,5 +86,5 @@ def _confirm(pools: tuple[AddressPool, ...], taken: Set[IPAddress], wanted: IPAd
 
 
 def _addresses(network: IPNetwork) -> Iterator[IPAddress]:
-    # IPNetwork iterates over the network and broadcast addresses too, which is what a range of /32s wants.
+    # Lazily, however large it is. The network and broadcast addresses too, which is what a range of /32s wants.
     return iter(network)

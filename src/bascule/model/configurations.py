@@ -35,7 +35,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfiguration:
-    """One service as an LB node carries it."""
+    """One service as an LB node carries it. `sorry_method` is how its sorry server is reached."""
 
     id: UUID
     protocol: Protocol
@@ -45,6 +45,7 @@ class ServiceConfiguration:
     hash_source_port: bool = True
     health_check: HealthCheck
     persistence: Persistence | None = None
+    sorry_method: ForwardingMethod = ForwardingMethod.TUNNEL
     backends: tuple[Backend, ...] = ()
 
 

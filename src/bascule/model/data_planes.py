@@ -24,6 +24,7 @@ class Capabilities:
     """What a data plane offers.
 
     `families` are 4 and 6; `rise` is whether it can want several good checks before an instance serves again.
+    One that `checks` its backends itself is given all of them with their health check, and reports their health.
     """
 
     strategies: frozenset[Strategy]
@@ -31,6 +32,7 @@ class Capabilities:
     persistence: bool
     families: frozenset[int]
     rise: bool
+    checks: bool = False
 
 
 CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
@@ -39,22 +41,23 @@ CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
             strategies=EVERYWHERE,
             methods=frozenset({ForwardingMethod.TUNNEL}),
             persistence=False,
-            families=frozenset({4}),
+            families=frozenset({4, 6}),
             rise=True,
         ),
         DataPlaneName.IPVS: Capabilities(
             strategies=frozenset(Strategy),
             methods=frozenset(ForwardingMethod),
             persistence=True,
-            families=frozenset({4}),
+            families=frozenset({4, 6}),
             rise=True,
         ),
         DataPlaneName.KEEPALIVED: Capabilities(
             strategies=frozenset(Strategy),
-            methods=frozenset({ForwardingMethod.TUNNEL, ForwardingMethod.TRANSLATION}),
+            methods=frozenset({ForwardingMethod.TUNNEL}),
             persistence=True,
             families=frozenset({4}),
             rise=False,
+            checks=True,
         ),
     }
 )

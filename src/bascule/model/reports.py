@@ -9,7 +9,7 @@ from uuid import UUID
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration
 from bascule.model.health_checks import Health
-from bascule.model.virtual_services import ServiceKey
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +22,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualBackendReport:
-    """One backend as the data plane has it. A data plane that keeps no table of connections counts none,
-    and only one that checks its backends itself says their health."""
+    """One backend as the data plane has it, with the port that packets for it go to (0: not said). A data plane that
+    keeps no table of connections counts none, and only one that checks its backends itself says their health."""
 
     address: IPAddress
     weight: int
+    method: ForwardingMethod = ForwardingMethod.TUNNEL
+    port: int = 0
     traffic: Traffic = Traffic()
     active_connections: int = 0
     inactive_connections: int = 0
@@ -35,9 +37,10 @@ class VirtualBackendReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualServiceReport:
-    """One service as the data plane has it."""
+    """One service as the data plane has it; `scheduler` is the data plane's own word for its strategy."""
 
     key: ServiceKey
+    scheduler: str = ""
     traffic: Traffic = Traffic()
     backends: tuple[VirtualBackendReport, ...] = ()
 
@@ -98,10 +101,14 @@ class BalancerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LBNodeReport:
-    """All an LB agent knows. `problems` are sentences for a human; none means all is as desired."""
+    """All an LB agent knows. `problems` are sentences for a human; none means all is as desired.
+
+    `data_plane_name` is the data plane it runs, whatever its node is registered with.
+    """
 
     node: str
     started_at: float
+    data_plane_name: str = ""
     load_balancers: tuple[BalancerReport, ...] = ()
     data_plane: DataPlaneReport = DataPlaneReport()
     announcer: AnnouncerReport = AnnouncerReport()
@@ -119,3 +126,29 @@ class HypervisorReport:
     forwarding: ForwardingReport = ForwardingReport()
     problems: tuple[str, ...] = ()
     repairs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerState:
+    """What an LB node's report says of one load balancer; `problems` are the node's."""
+
+    data_plane_name: str
+    problems: tuple[str, ...]
+    balancer: BalancerReport
+    services: tuple[VirtualServiceReport, ...]
+
+
+def states_of(report: LBNodeReport) -> dict[UUID, BalancerState]:
+    """The report, cut by load balancer."""
+    services: dict[IPAddress, list[VirtualServiceReport]] = {}
+    for service in report.data_plane.services:
+        services.setdefault(service.key.address, []).append(service)
+    return {
+        balancer.configuration.load_balancer_id: BalancerState(
+            data_plane_name=report.data_plane_name,
+            problems=report.problems,
+            balancer=balancer,
+            services=tuple(services.get(balancer.configuration.address, ())),
+        )
+        for balancer in report.load_balancers
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Protocol(StrEnum):
@@ -36,5 +38,26 @@ class Strategy(StrEnum):
     NEVER_QUEUE = "nq"
 
 
-# What the public API offers: load balancers may then be placed on any LB node.
+# What every data plane has: load balancers may then be placed on any LB node.
 EVERYWHERE = frozenset({Strategy.MAGLEV_HASH, Strategy.ROUND_ROBIN, Strategy.SOURCE_HASH})
+
+# What users of ipvsadm, keepalived and HAProxy call them. IPVS's rr knows no weights, HAProxy's leastconn does.
+ALIASES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "mh": Strategy.MAGLEV_HASH,
+        "maglev": Strategy.MAGLEV_HASH,
+        "wrr": Strategy.ROUND_ROBIN,
+        "weighted-round-robin": Strategy.ROUND_ROBIN,
+        "roundrobin": Strategy.ROUND_ROBIN,
+        "sh": Strategy.SOURCE_HASH,
+        "source": Strategy.SOURCE_HASH,
+        "least-connections": Strategy.LEAST_CONNECTIONS,
+        "weighted-least-connections": Strategy.WEIGHTED_LEAST_CONNECTIONS,
+        "leastconn": Strategy.WEIGHTED_LEAST_CONNECTIONS,
+        "locality-least-connections": Strategy.LOCALITY_LEAST_CONNECTIONS,
+        "locality-least-connections-replicated": Strategy.LOCALITY_LEAST_CONNECTIONS_REPLICATED,
+        "destination-hash": Strategy.DESTINATION_HASH,
+        "shortest-expected-delay": Strategy.SHORTEST_EXPECTED_DELAY,
+        "never-queue": Strategy.NEVER_QUEUE,
+    }
+)

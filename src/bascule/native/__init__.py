@@ -1,4 +1,4 @@
-"""Where the compiled objects lie: `xdp_balancer.bpf.o`, `tc_hypervisor.bpf.o`, `libbascule.so` (`make native`)."""
+"""Where the compiled objects lie (`make native`): `*.bpf.o` and `libbascule.so`."""
 
 from __future__ import annotations
 

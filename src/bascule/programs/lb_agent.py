@@ -20,6 +20,7 @@ from bascule.model.errors import InvalidInput
 from bascule.programs.settings import LBAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
+from bascule.system.own_addresses import own_addresses
 from bascule.system.sole_process import sole_process
 
 
@@ -29,6 +30,7 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
     return XdpDataPlane(
         interfaces=settings.interfaces,
         tunnel_source=settings.tunnel_source,
+        tunnel_source_v6=settings.tunnel_source_v6,
         max_services=settings.max_services,
         bpf_dir=settings.bpf_dir,
     )
@@ -36,8 +38,21 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
 
 def _ipvs(settings: LBAgentSettings) -> DataPlane:
     from bascule.dataplanes.ipvs.driver import IpvsDataPlane  # noqa: PLC0415  only when chosen
+    from bascule.dataplanes.ipvs.writing import Timeouts  # noqa: PLC0415
 
-    return IpvsDataPlane(interface=settings.vip_interface)
+    timeouts = Timeouts(tcp=settings.tcp_timeout, tcp_fin=settings.tcp_fin_timeout, udp=settings.udp_timeout)
+    return IpvsDataPlane(interface=settings.vip_interface, timeouts=timeouts)
+
+
+def _keepalived(settings: LBAgentSettings) -> DataPlane:
+    from bascule.dataplanes.keepalived.driver import KeepalivedDataPlane  # noqa: PLC0415  only when chosen
+
+    return KeepalivedDataPlane(
+        node=settings.node_name,
+        run_dir=settings.run_dir / settings.node_name,
+        tunnel_source=settings.tunnel_source,
+        scripts=settings.check_scripts_dir,
+    )
 
 
 def _fake_data_plane(_settings: LBAgentSettings) -> DataPlane:
@@ -69,6 +84,7 @@ def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
 DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {
     "xdp": _xdp,
     "ipvs": _ipvs,
+    "keepalived": _keepalived,
     "fake": _fake_data_plane,
 }
 ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "fake": _fake_announcer}
@@ -92,7 +108,7 @@ def build(settings: LBAgentSettings) -> LBAgent:
         orders=StateFile(folder / "load-balancers.json", DESIRED, DesiredState),
         verdicts=StateFile(folder / "verdicts.json", VERDICTS, tuple),
         health_checks=HealthCheckRunner(probes, random=Random()),  # noqa: S311  phases are no secret
-        enforcement=Enforcement(data_plane, announcer),
+        enforcement=Enforcement(data_plane, announcer, own_addresses),
         interval=settings.enforce_interval,
         notifier=Notifier(scripts, settings.notify_script) if settings.notify_script else None,
     )

@@ -6,13 +6,14 @@ A wrong or missing setting stops the process at once with the variable named. Th
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bascule.model.addresses import IPNetwork
 from bascule.model.errors import InvalidInput
 
 
@@ -25,7 +26,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 SecretWords = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)
 ]
-Networks = Annotated[tuple[IPv4Network, ...], NoDecode, BeforeValidator(_words)]
+Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -100,26 +101,34 @@ class AgentSettings(Settings):
 class LBAgentSettings(AgentSettings):
     """The LB agent."""
 
-    dataplane: Literal["xdp", "ipvs", "fake"] = "xdp"
-    """What forwards packets: our XDP program, or the kernel's IPVS."""
+    dataplane: Literal["xdp", "ipvs", "keepalived", "fake"] = "xdp"
+    """What forwards packets: our XDP program, the kernel's IPVS, or IPVS kept by keepalived, which checks instances."""
     interfaces: Words = ("eth0",)
     """Interfaces on which clients' packets arrive (xdp)."""
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
-    """Outer source of tunnels, shared by all LB nodes; the last 16 bits vary with the flow (xdp)."""
+    """Outer source of tunnels, shared by all LB nodes; varies with the flow (xdp, 16 bits) or the VIP (keepalived)."""
+    tunnel_source_v6: IPv6Network = IPv6Network("fd00:ba5c:1::/64")
+    """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp)."""
     max_services: int = Field(default=256, ge=1)
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")
     """Interface that holds the addresses (ipvs); becomes a dummy link if it is missing."""
+    tcp_timeout: int = Field(default=900, ge=1, le=86400)
+    """Seconds of silence after which an open TCP connection is forgotten (ipvs)."""
+    tcp_fin_timeout: int = Field(default=120, ge=1, le=86400)
+    """The same for a TCP connection that one side has closed (ipvs)."""
+    udp_timeout: int = Field(default=300, ge=1, le=86400)
+    """The same for a flow of UDP: its next datagram is balanced anew (ipvs)."""
     announcer: Literal["bgp", "fake"] = "bgp"
     """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")
-    """Where BIRD's configuration and control socket are."""
+    """Where the configurations and control files of BIRD and keepalived are."""
     bgp_local_as: int = 65001
     """Our AS number."""
     bgp_router_id: IPv4Address = IPv4Address("127.0.0.1")
     """BIRD's router id; unique among neighbours."""
     bgp_neighbors: Words = ()
-    """Routers as address/AS, such as 192.0.2.1/65000."""
+    """Routers as address/AS, such as 192.0.2.1/65000 or 2001:db8::1/65000; a VIP needs one of its own family."""
     bfd_interval_ms: int = Field(default=300, ge=10)
     """Milliseconds between two BFD packets."""
     bfd_multiplier: int = Field(default=3, ge=2)
@@ -139,10 +148,10 @@ class HypervisorAgentSettings(AgentSettings):
     """What decapsulates and translates: tc programs alone, or the kernel's own NAT behind one that decapsulates."""
     uplinks: Words = ("eth0",)
     """Interfaces on which tunnels arrive."""
-    tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"),)
-    """Prefixes from which tunnels are accepted: the LB nodes' outer sources."""
+    tunnel_sources: Networks = (IPv4Network("10.99.0.0/16"), IPv6Network("fd00:ba5c:1::/64"))
+    """Prefixes, of IPv4 and IPv6, from which tunnels are accepted: the LB nodes' outer sources."""
     tunnel_mtu: int = 1480
-    """The longest packet, in bytes, that still fits the path from the LB nodes once 20 bytes of tunnel are added."""
+    """The longest IPv4 packet, in bytes, that fits the path from the LB nodes once tunnelled; of IPv6, 20 fewer."""
 
 
 S = TypeVar("S", bound=Settings)

@@ -23,15 +23,15 @@ from bascule.store.violations import refused_when_taken
 _TABLE = tables.elastic_ips
 
 
-def choose(connection: Connection, wanted: IPAddress | None) -> tuple[IPAddress, UUID]:
-    """A free address and its pool, for a row that this same transaction inserts.
+def choose(connection: Connection, wanted: IPAddress | None, family: int | None = None) -> tuple[IPAddress, UUID]:
+    """A free address and its pool, for a row that this same transaction inserts; `family` is 4 or 6.
 
     Raises InvalidInput, Taken or Exhausted, as `choose_address` does.
     """
     # Locked, so that two transactions on PostgreSQL do not both choose the lowest free address.
     pools = address_pools.lock_all(connection)
     taken = {ip_address(row.address) for row in connection.execute(select(_TABLE.c.address))}
-    return choose_address(tuple(pools), taken, wanted)
+    return choose_address(tuple(pools), taken, wanted, family)
 
 
 def insert(connection: Connection, elastic_ip: ElasticIP, *, managed: bool, now: float) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import NotFound, Taken
 from bascule.model.instance_pools import Instance
+from bascule.model.virtual_services import ForwardingMethod
 from bascule.store import tables
 from bascule.store.violations import refused_when_taken
 
@@ -108,6 +109,7 @@ def _values(instance: Instance) -> dict[str, object]:
         "address": str(instance.address),
         "hypervisor_id": str(instance.hypervisor_id),
         "weight": instance.weight,
+        "forwarding_method": instance.forwarding_method,
         "evicted": instance.evicted,
     }
 
@@ -119,5 +121,6 @@ def _noun(row: Row[Any]) -> Instance:
         address=ip_address(row.address),
         hypervisor_id=UUID(row.hypervisor_id),
         weight=row.weight,
+        forwarding_method=None if row.forwarding_method is None else ForwardingMethod(row.forwarding_method),
         evicted=row.evicted,
     )

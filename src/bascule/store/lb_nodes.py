@@ -10,9 +10,10 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 
+from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound, Taken
 from bascule.model.nodes import Agent, LBNode
-from bascule.store import tables
+from bascule.store import node_states, tables
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.lb_nodes
@@ -50,9 +51,10 @@ def update(connection: Connection, node: LBNode) -> None:
 
 
 def delete(connection: Connection, node_id: UUID) -> None:
-    """Remove the row and the verdicts it gave. The caller has made sure that it carries nothing."""
+    """Remove the row, the verdicts it gave and what it had. The caller has made sure that it carries nothing."""
     statuses = tables.health_statuses
     connection.execute(sql_delete(statuses).where(statuses.c.lb_node_id == str(node_id)))
+    node_states.forget_node(connection, node_id)
     connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(node_id)))
 
 
@@ -67,6 +69,7 @@ def _values(node: LBNode) -> dict[str, object]:
         "agent_token": node.agent.token,
         "failure_domain": node.failure_domain,
         "enabled": node.enabled,
+        "data_plane": node.data_plane,
     }
 
 
@@ -77,4 +80,5 @@ def _noun(row: Row[Any]) -> LBNode:
         agent=Agent(url=row.agent_url, token=row.agent_token),
         failure_domain=row.failure_domain,
         enabled=row.enabled,
+        data_plane=DataPlaneName(row.data_plane),
     )

@@ -27,6 +27,7 @@ from bascule.model.errors import NotFound
 from bascule.model.health_checks import HealthCheck
 from bascule.model.load_balancers import Service, ServiceState
 from bascule.model.strategies import Protocol, Strategy
+from bascule.model.virtual_services import ForwardingMethod, Persistence
 from bascule.store import tables
 
 _TABLE = tables.services
@@ -118,6 +119,9 @@ def _values(service: Service) -> dict[str, object]:
         "target_port": service.target_port,
         "strategy": service.strategy,
         "hash_source_port": service.hash_source_port,
+        "forwarding_method": service.forwarding_method,
+        "persistence_timeout": None if service.persistence is None else service.persistence.timeout,
+        "persistence_prefix_length": None if service.persistence is None else service.persistence.prefix_length,
         "health_check": _HEALTH_CHECK.dump_python(service.health_check, mode="json"),
         "state": service.state,
     }
@@ -133,7 +137,15 @@ def _noun(row: Row[Any]) -> Service:
         target_port=row.target_port,
         strategy=Strategy(row.strategy),
         hash_source_port=row.hash_source_port,
+        forwarding_method=ForwardingMethod(row.forwarding_method),
+        persistence=_persistence(row),
         instance_pool_id=UUID(row.instance_pool_id),
         health_check=_HEALTH_CHECK.validate_python(row.health_check),
         state=ServiceState(row.state),
     )
+
+
+def _persistence(row: Row[Any]) -> Persistence | None:
+    if row.persistence_timeout is None:
+        return None
+    return Persistence(timeout=row.persistence_timeout, prefix_length=row.persistence_prefix_length)

@@ -46,6 +46,9 @@ lb_nodes = _noun(
     Column("agent_token", String(255), nullable=False),
     Column("failure_domain", String(255), nullable=False, default=""),
     Column("enabled", Boolean, nullable=False, default=True),
+    Column("data_plane", String(16), nullable=False, server_default="xdp"),
+    # When the watch last wrote down what it has (`node_states`).
+    Column("seen_at", Float, nullable=True),
 )
 
 hypervisors = _noun(
@@ -104,6 +107,8 @@ instances = _noun(
     Column("address", String(64), nullable=False, unique=True),
     Column("hypervisor_id", _ID, ForeignKey("hypervisors.id"), nullable=False),
     Column("weight", Integer, nullable=False, default=1),
+    # None leaves it to the services.
+    Column("forwarding_method", String(16), nullable=True),
     Column("evicted", Boolean, nullable=False, default=False),
     # Order of registration: the oldest members serve first when the size caps the pool.
     Column("position", Integer, nullable=False),
@@ -119,6 +124,10 @@ services = _noun(
     Column("target_port", Integer, nullable=False),
     Column("strategy", String(32), nullable=False),
     Column("hash_source_port", Boolean, nullable=False, default=True),
+    Column("forwarding_method", String(16), nullable=False, server_default="tunnel"),
+    # Seconds; None is no persistence.
+    Column("persistence_timeout", Integer, nullable=True),
+    Column("persistence_prefix_length", Integer, nullable=True),
     Column("instance_pool_id", _ID, ForeignKey("instance_pools.id"), nullable=False, index=True),
     Column("health_check", JSON, nullable=False),
     Column("state", String(16), nullable=False),
@@ -185,6 +194,15 @@ health_statuses = Table(
     Column("health", String(16), nullable=False),
     Column("message", Text, nullable=False, default=""),
     Column("observed_at", Float, nullable=False),
+)
+
+# What each LB node last had of each load balancer, as the watch read it from the agents: a report as JSON.
+node_states = Table(
+    "node_states",
+    metadata,
+    Column("lb_node_id", _ID, primary_key=True),
+    Column("load_balancer_id", _ID, primary_key=True, index=True),
+    Column("state", Text, nullable=False),
 )
 
 orchestration = orchestration_tables.define(metadata)

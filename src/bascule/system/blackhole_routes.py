@@ -5,9 +5,10 @@ pyroute2's calls run an event loop of their own: call from a thread that runs no
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -17,10 +18,12 @@ from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 
 _ALREADY_GONE = 3  # ESRCH
+_BLACKHOLE = 6  # RTN_BLACKHOLE
+_WHOLE = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 class BlackholeRoutes:
-    """The `/32` blackhole routes in `table` that carry our `owner` number. Others' routes are not touched."""
+    """The `/32` and `/128` blackhole routes in `table` with our `owner` number. Others' routes are not touched."""
 
     def __init__(self, *, table: int, owner: int) -> None:
         self._table = table
@@ -30,9 +33,11 @@ class BlackholeRoutes:
         """The addresses the kernel has such a route for."""
         with _netlink("list routes") as netlink:
             return frozenset(
-                IPv4Address(route.get_attr("RTA_DST"))
-                for route in netlink.get_routes(family=2, table=self._table, proto=self._owner)
-                if route["dst_len"] == 32 and route["type"] == 6  # RTN_BLACKHOLE
+                ip_address(route.get_attr("RTA_DST"))
+                for family, whole in _WHOLE.items()
+                for route in netlink.get_routes(family=family, table=self._table, proto=self._owner)
+                # A kernel without IPv6 answers for every family that it has.
+                if (route["family"], route["dst_len"], route["type"]) == (family, whole, _BLACKHOLE)
             )
 
     def add(self, addresses: Iterable[IPAddress]) -> None:
@@ -52,7 +57,12 @@ class BlackholeRoutes:
                         raise
 
     def _route(self, address: IPAddress) -> dict[str, object]:
-        return {"dst": f"{address}/32", "table": self._table, "proto": self._owner, "type": "blackhole"}
+        return {
+            "dst": f"{address}/{address.max_prefixlen}",
+            "table": self._table,
+            "proto": self._owner,
+            "type": "blackhole",
+        }
 
 
 @contextmanager

@@ -5,10 +5,10 @@ An XDP program forwards frames without the kernel's help, so somebody has to kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
-from socket import AF_INET
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -22,6 +22,10 @@ _NUD_FAILED = 0x20
 _NUD_VALID = 0x02 | _NUD_STALE | 0x08 | 0x10 | 0x40 | 0x80
 _NTF_USE = 0x01
 _RTN_UNICAST = 1
+
+_FAMILIES = {4: AF_INET, 6: AF_INET6}
+# An interface's index and an address on its link.
+_Neighbour = tuple[int, IPAddress]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +73,21 @@ class NextHops:
         return self._found
 
     def provoke(self) -> None:
-        """Make the kernel ask for every neighbour it does not know for certain (ARP); answers come as events."""
+        """Make the kernel ask (ARP, NDP) for every neighbour it does not know for certain; answers come as events."""
         known = {(hop.ifindex, hop.neighbour) for hop in self._found.values() if hop is not None}
         with IPRoute() as netlink:
             # Asking for a permanent neighbour would make it an ordinary one.
             sure = _sure(netlink)
             for ifindex, neighbour in known:
-                if (ifindex, str(neighbour)) not in sure:
+                if (ifindex, neighbour) not in sure:
                     _use(netlink, ifindex, neighbour)
 
 
-def _with_mac(hop: NextHop | None, macs: Mapping[tuple[int, str], bytes | None]) -> NextHop | None:
+def _with_mac(hop: NextHop | None, macs: Mapping[_Neighbour, bytes | None]) -> NextHop | None:
     if hop is None:
         return None
     # A neighbour the kernel has merely forgotten is most likely where it was; only a failed one is gone.
-    return replace(hop, mac=macs.get((hop.ifindex, str(hop.neighbour)), hop.mac))
+    return replace(hop, mac=macs.get((hop.ifindex, hop.neighbour), hop.mac))
 
 
 def _links(netlink: Any) -> dict[int, _Link]:
@@ -98,7 +102,7 @@ def _links(netlink: Any) -> dict[int, _Link]:
 
 def _route(netlink: Any, links: Mapping[int, _Link], address: IPAddress) -> NextHop | None:
     try:
-        route = netlink.route("get", dst=str(address))[0]
+        route = netlink.route("get", family=_FAMILIES[address.version], dst=str(address))[0]
     except NetlinkError:
         return None
     link = links.get(route.get("oif"))
@@ -109,7 +113,7 @@ def _route(netlink: Any, links: Mapping[int, _Link], address: IPAddress) -> Next
     route_mtu = metrics.get("mtu") if metrics else None
     return NextHop(
         ifindex=route.get("oif"),
-        neighbour=IPv4Address(route.get("gateway") or str(address)),
+        neighbour=_gateway(route) or address,
         source_mac=link.mac,
         mac=None,
         mtu=min(link.mtu, route_mtu or link.mtu),
@@ -117,11 +121,24 @@ def _route(netlink: Any, links: Mapping[int, _Link], address: IPAddress) -> Next
     )
 
 
-def _neighbours(netlink: Any) -> dict[tuple[int, str], bytes | None]:
+def _gateway(route: Any) -> IPAddress | None:
+    # IPv4 may be routed by way of an IPv6 gateway (RFC 8950), which has an attribute of its own.
+    via = route.get("via")
+    found = via["addr"] if via else route.get("gateway")
+    return ip_address(found) if found else None
+
+
+def _all_neighbours(netlink: Any) -> Iterator[tuple[_Neighbour, Any]]:
+    for family in _FAMILIES.values():
+        for neighbour in netlink.get_neighbours(family=family):
+            yield (neighbour["ifindex"], ip_address(neighbour.get("dst"))), neighbour
+
+
+def _neighbours(netlink: Any) -> dict[_Neighbour, bytes | None]:
     """MACs by interface and address; None for a failed neighbour. One that is being asked for is left out."""
-    found: dict[tuple[int, str], bytes | None] = {}
-    for neighbour in netlink.get_neighbours(family=AF_INET):
-        key, mac = (neighbour["ifindex"], neighbour.get("dst")), neighbour.get("lladdr")
+    found: dict[_Neighbour, bytes | None] = {}
+    for key, neighbour in _all_neighbours(netlink):
+        mac = neighbour.get("lladdr")
         if neighbour["state"] & _NUD_VALID and mac:
             found[key] = bytes.fromhex(mac.replace(":", ""))
         elif neighbour["state"] & _NUD_FAILED:
@@ -129,18 +146,19 @@ def _neighbours(netlink: Any) -> dict[tuple[int, str], bytes | None]:
     return found
 
 
-def _sure(netlink: Any) -> set[tuple[int, str]]:
+def _sure(netlink: Any) -> set[_Neighbour]:
     """Neighbours that are known, or being asked for at this moment."""
     return {
-        (neighbour["ifindex"], neighbour.get("dst"))
-        for neighbour in netlink.get_neighbours(family=AF_INET)
+        key
+        for key, neighbour in _all_neighbours(netlink)
         if neighbour["state"] and not neighbour["state"] & (_NUD_STALE | _NUD_FAILED)
     }
 
 
 def _use(netlink: Any, ifindex: int, neighbour: IPAddress) -> None:
     try:
-        netlink.neigh("replace", dst=str(neighbour), ifindex=ifindex, flags=_NTF_USE, state=0)
+        family = _FAMILIES[neighbour.version]
+        netlink.neigh("replace", family=family, dst=str(neighbour), ifindex=ifindex, flags=_NTF_USE, state=0)
     except NetlinkError:
         # The interface has just gone; the watcher hears of that too.
         return

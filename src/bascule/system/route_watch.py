@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 # linux/rtnetlink.h
-_GROUPS = 0x1 | 0x4 | 0x40  # link, neighbour, IPv4 route
+_GROUPS = 0x1 | 0x4 | 0x40 | 0x400  # link, neighbour, IPv4 route, IPv6 route
 _NEIGHBOUR_MESSAGES = frozenset({28, 29})  # RTM_NEWNEIGH, RTM_DELNEIGH
 _HEADER = struct.Struct("=IHHII")
 _BUFFER = 1 << 20

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from bascule.model.addresses import IPAddress, IPNetwork
+from bascule.model.data_planes import DataPlaneName
 from bascule.model.instance_pools import WEIGHT_MAX
+from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire.fields import AgentUrl, Body, Description, Identifier, MachineAddress, Name, Network, Token, View
-from bascule.wire.public_v2 import POOL_SIZE_MAX
+from bascule.wire.public_v2 import POOL_SIZE_MAX, Method
 
 _Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
+_DataPlane = Annotated[DataPlaneName, Field(strict=False)]
 
 
 class LBNodeCreate(Body):
-    """`agent-token` is the token that the LB agent wants. Nodes of one failure domain may die together."""
+    """`agent-token` is the token that the LB agent wants. Nodes of one failure domain may die together.
+
+    `data-plane` is what the agent runs (BASCULE_DATAPLANE): it decides which services can come to the node.
+    """
 
     name: Name
     agent_url: AgentUrl
     agent_token: Token
     failure_domain: Description = ""
     enabled: bool = True
+    data_plane: _DataPlane = DataPlaneName.XDP
 
 
 class LBNodeUpdate(Body):
@@ -34,6 +41,7 @@ class LBNodeUpdate(Body):
     agent_token: Token | None = None
     failure_domain: Description | None = None
     enabled: bool | None = None
+    data_plane: _DataPlane | None = None
 
 
 class LBNodeView(View):
@@ -44,6 +52,7 @@ class LBNodeView(View):
     agent_url: str
     failure_domain: str
     enabled: bool
+    data_plane: DataPlaneName = DataPlaneName.XDP
     load_balancers: int
 
 
@@ -114,21 +123,29 @@ class InstancePoolCreate(Body):
 
 
 class InstanceCreate(Body):
-    """`hypervisor` is a name or an identifier. Weight 0 keeps connections and gives no new ones."""
+    """`hypervisor` is a name or an identifier. Weight 0 keeps connections and gives no new ones.
+
+    `forwarding-method` is how this one is reached, whatever its services say.
+    """
 
     name: Name
     address: MachineAddress
     hypervisor: Name
     weight: _Weight = 1
+    forwarding_method: Method | None = None
 
 
 class InstanceUpdate(Body):
-    """What is left out stays; `evicted` false lets an evicted member serve again."""
+    """What is left out stays; `evicted` false lets an evicted member serve again.
+
+    `forwarding-method` "as-service" leaves it to the services again.
+    """
 
     name: Name | None = None
     address: MachineAddress | None = None
     hypervisor: Name | None = None
     weight: _Weight | None = None
+    forwarding_method: Literal["tunnel", "direct", "translation", "as-service"] | None = None
     evicted: bool | None = None
 
 
@@ -140,6 +157,7 @@ class InstanceView(View):
     address: IPAddress
     hypervisor: UUID
     weight: int
+    forwarding_method: ForwardingMethod | None = None
     evicted: bool
     active: bool
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
-from typing import Annotated
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.health_check_rules import HOST_NAME
 
 LABELS_MAX = 64
+_PREFIX_MIN = {4: 8, 6: 32}  # bits, by version
+AddressFamily = Literal["inet4", "inet6"]
 
 
 def _kebab(name: str) -> str:
@@ -99,15 +101,24 @@ def _token(value: str) -> str:
     return value
 
 
+def _global_form(value: IPAddress) -> IPAddress:
+    if isinstance(value, IPv6Address) and (value.scope_id or value.ipv4_mapped):
+        raise ValueError("an address without a zone is needed, and IPv4 as IPv4")
+    return value
+
+
 def _unicast(value: IPAddress) -> IPAddress:
-    if value.is_multicast or value.is_loopback or value.is_unspecified or value.is_reserved:
+    on_link = value.version == 6 and value.is_link_local
+    if value.is_multicast or value.is_loopback or value.is_unspecified or value.is_reserved or on_link:
         raise ValueError("an address of a machine is needed, as in '10.0.0.1'")
     return value
 
 
 def _range(value: IPNetwork) -> IPNetwork:
-    if value.prefixlen < 8:
-        raise ValueError("the range is too large: its prefix must have 8 bits or more")
+    least = _PREFIX_MIN[value.version]
+    if value.prefixlen < least:
+        raise ValueError(f"the range is too large: its prefix must have {least} bits or more")
+    _global_form(value.network_address)
     for address in (value[0], value[-1]):
         _unicast(address)
     return value
@@ -120,10 +131,20 @@ _LabelValue = Annotated[str, Field(max_length=255), AfterValidator(plain_text)]
 Labels = Annotated[dict[_LabelKey, _LabelValue], AfterValidator(_few)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Identifier = Annotated[UUID, Field(strict=False), BeforeValidator(_string)]
-Address = Annotated[IPAddress, BeforeValidator(_parsed(ip_address))]
+Address = Annotated[IPAddress, BeforeValidator(_parsed(ip_address)), AfterValidator(_global_form)]
 MachineAddress = Annotated[Address, AfterValidator(_unicast)]
 Network = Annotated[IPNetwork, BeforeValidator(_parsed(ip_network)), AfterValidator(_range)]
 Uri = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_uri)]
 HostName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host_name)]
 AgentUrl = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_agent_url)]
 Token = Annotated[str, Field(min_length=16, max_length=255), AfterValidator(_token)]
+
+
+def version_of(family: AddressFamily | None) -> int | None:
+    """4 or 6."""
+    return None if family is None else int(family.removeprefix("inet"))
+
+
+def family_of(address: IPAddress) -> AddressFamily:
+    """What the public API calls the address's family."""
+    return "inet4" if address.version == 4 else "inet6"

@@ -1,37 +1,60 @@
 """Bodies of the public API, version 2: the shapes of Exoscale's, so that its clients work unchanged.
 
-Ours beyond it: `ip` when a load balancer or an elastic IP is created, `hash-source-port` of a service, and health check
-intervals from 1 second (theirs begin at 5), more modes of health checks and the fields of `health_check_options`.
+Ours beyond it: `ip` when a load balancer or an elastic IP is created, `addressfamily` of a load balancer,
+`hash-source-port`, `forwarding-method` and `persistence` of a service, more strategies, health check intervals from 1
+second (theirs begin at 5), more modes of health checks and the fields of `health_check_options`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bascule.model.health_checks import HealthCheckMode
-from bascule.model.strategies import EVERYWHERE, Protocol, Strategy
-from bascule.wire.fields import Address, Body, Description, HostName, Identifier, Labels, Name, Port, Uri
+from bascule.model.strategies import ALIASES, Protocol, Strategy
+from bascule.model.virtual_services import ForwardingMethod
+from bascule.wire.fields import (
+    Address,
+    AddressFamily,
+    Body,
+    Description,
+    HostName,
+    Identifier,
+    Labels,
+    Name,
+    Port,
+    Uri,
+)
 from bascule.wire.health_check_options import HealthCheckOptions
 
 
-def _offered(strategy: Strategy) -> Strategy:
-    if strategy not in EVERYWHERE:
-        raise ValueError(f"{strategy} is a strategy of IPVS alone: use {', '.join(sorted(EVERYWHERE))}")
-    return strategy
+def _by_any_name(value: object) -> object:
+    return ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+def _never_local(method: ForwardingMethod) -> ForwardingMethod:
+    if method is ForwardingMethod.LOCAL:
+        raise ValueError("an LB node sees by itself which instances are its own: use tunnel, direct or translation")
+    return method
 
 
 # Enumerations arrive as strings, which strict mode would refuse.
 _Mode = Annotated[HealthCheckMode, Field(strict=False)]
 _Protocol = Annotated[Protocol, Field(strict=False)]
-# Those that every LB node has, whatever its data plane.
 _Strategy = Annotated[
     Strategy,
     Field(strict=False),
-    AfterValidator(_offered),
-    WithJsonSchema({"type": "string", "enum": sorted(EVERYWHERE)}),
+    BeforeValidator(_by_any_name),
+    WithJsonSchema({"type": "string", "enum": [*sorted(Strategy), *sorted(ALIASES)]}),
 ]
+Method = Annotated[
+    ForwardingMethod,
+    Field(strict=False),
+    AfterValidator(_never_local),
+    WithJsonSchema({"type": "string", "enum": sorted(set(ForwardingMethod) - {ForwardingMethod.LOCAL})}),
+]
+PERSISTENCE_MAX = 31 * 86_400  # seconds: what ipvsadm and keepalived take (LVS_MAX_TIMEOUT)
 POOL_SIZE_MAX = 10_000
 _Size = Annotated[int, Field(ge=1, le=POOL_SIZE_MAX)]
 _DiskSize = Annotated[int, Field(ge=10, le=51200)]
@@ -44,11 +67,15 @@ class Reference(Body):
 
 
 class LoadBalancerCreate(Body):
-    """`ip` must be free and inside an address pool, or an elastic IP that nothing uses."""
+    """`ip` must be free and inside an address pool, or an elastic IP that nothing uses.
+
+    Without it the lowest free one is taken, of IPv4 unless `addressfamily` says otherwise.
+    """
 
     name: Name
     description: Description = ""
     labels: Labels = Field(default_factory=dict)
+    addressfamily: AddressFamily | None = None
     ip: Address | None = None
 
 
@@ -72,6 +99,13 @@ class HealthCheckBody(HealthCheckOptions):
     tls_sni: HostName | None = None
 
 
+class PersistenceBody(Body):
+    """Keeps a client on its instance for `timeout` seconds; clients of one network of `prefix-length` bits are one."""
+
+    timeout: Annotated[int, Field(ge=1, le=PERSISTENCE_MAX)]
+    prefix_length: Annotated[int, Field(ge=0, le=128)] | None = None
+
+
 class ServiceCreate(Body):
     """`hash-source-port` false keeps all connections of one client on one instance."""
 
@@ -82,6 +116,8 @@ class ServiceCreate(Body):
     target_port: Port
     strategy: _Strategy
     hash_source_port: bool = True
+    forwarding_method: Method = ForwardingMethod.TUNNEL
+    persistence: PersistenceBody | None = None
     instance_pool: Reference
     healthcheck: HealthCheckBody
 
@@ -96,6 +132,8 @@ class ServiceUpdate(Body):
     target_port: Port | None = None
     strategy: _Strategy | None = None
     hash_source_port: bool | None = None
+    forwarding_method: Method | None = None
+    persistence: PersistenceBody | None = None
     healthcheck: HealthCheckBody | None = None
 
 
@@ -139,7 +177,7 @@ class ElasticIPCreate(Body):
 
     description: Description = ""
     labels: Labels = Field(default_factory=dict)
-    addressfamily: Literal["inet4"] = "inet4"
+    addressfamily: AddressFamily | None = None
     ip: Address | None = None
 
 

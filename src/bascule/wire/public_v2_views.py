@@ -12,7 +12,8 @@ from bascule.model.instance_pools import InstancePoolState
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.model.operations import OperationReason, OperationState
 from bascule.model.strategies import Protocol, Strategy
-from bascule.wire.fields import View
+from bascule.model.virtual_services import ForwardingMethod
+from bascule.wire.fields import AddressFamily, View
 from bascule.wire.health_check_options import HealthCheckOptionsView
 
 
@@ -45,8 +46,19 @@ class ServerStatusView(View):
         return f"{self.public_ip} {self.status}"
 
 
+class PersistenceView(View):
+    """How long a client stays on its instance, in seconds, and how many bits of its address tell clients apart."""
+
+    timeout: int
+    prefix_length: int | None = None
+
+    def __str__(self) -> str:
+        """As a table shows it."""
+        return f"{self.timeout} s" + ("" if self.prefix_length is None else f" for each /{self.prefix_length}")
+
+
 class ServiceView(View):
-    """A service."""
+    """A service. What Exoscale's API does not have is left out while it has its default."""
 
     id: UUID
     name: str
@@ -57,6 +69,8 @@ class ServiceView(View):
     target_port: int
     strategy: Strategy
     hash_source_port: bool
+    forwarding_method: ForwardingMethod | None = None
+    persistence: PersistenceView | None = None
     instance_pool: ReferenceView
     healthcheck: HealthCheckView
     healthcheck_status: list[ServerStatusView]
@@ -107,7 +121,7 @@ class ElasticIPView(View):
 
     id: UUID
     ip: IPAddress
-    addressfamily: Literal["inet4"] = "inet4"
+    addressfamily: AddressFamily
     cidr: str
     description: str
     labels: dict[str, str]

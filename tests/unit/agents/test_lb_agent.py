@@ -286,3 +286,28 @@ async def test_state_files_of_an_older_version_load(machine: Machine) -> None:
         assert agent.report().problems == ()
         assert agent.report().load_balancers[0].configuration == balancer(service(backend(1)))
         assert machine.backends() == {"10.0.0.1"}
+
+
+async def test_a_data_plane_that_checks_by_itself_is_believed(machine: Machine) -> None:
+    """It gets all instances and what to check; nobody else checks; its verdicts are reported, told and saved."""
+    machine.data_plane = FakeDataPlane(checks=True)
+    events: list[HealthEvent] = []
+    web = service(backend(1), backend(2))
+    async with machine.agent(interval=0.01) as agent:
+        agent._on_event = events.append  # type: ignore[method-assign,assignment]
+        report = await agent.put(balancer(web))
+        assert [each.health for each in report.health] == [Health.UNKNOWN, Health.UNKNOWN]
+        assert machine.backends() == {"10.0.0.1", "10.0.0.2"}
+        (given,) = machine.data_plane.services.values()
+        assert given.health_check == web.health_check
+        machine.data_plane.healths = {backend(1).address: Health.SUCCESS, backend(2).address: Health.FAILURE}
+        await until_saved(machine, 2)
+        (carried,) = agent.report().load_balancers
+        assert [each.health for each in carried.health] == [Health.SUCCESS, Health.FAILURE]
+    assert [(event.kind, event.up) for event in events] == [("backend", True), ("backend", False), ("service", True)]
+    assert machine.probe.checks == []
+    # After a restart, of the data plane too, the verdicts hold until it has others.
+    machine.data_plane.healths = {}
+    async with machine.agent() as agent:
+        (carried,) = agent.report().load_balancers
+        assert [each.health for each in carried.health] == [Health.SUCCESS, Health.FAILURE]

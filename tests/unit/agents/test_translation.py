@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
 import pytest
@@ -34,9 +35,15 @@ def test_one_address_belongs_to_one_load_balancer() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [(rule(port=0),), (rule(target_port=65536),), (rule(target_port=1), rule(target_port=2))]
+    "wrong",
+    [
+        (rule(port=0),),
+        (rule(target_port=65536),),
+        (rule(target_port=1), rule(target_port=2)),
+        (replace(rule(), instance=IPv6Address("2001:db8::1")),),
+    ],
 )
 def test_rules_that_no_driver_could_follow_are_refused(wrong: tuple[ForwardingRule, ...]) -> None:
-    """Ports out of range, and two answers to one question."""
+    """Ports out of range, two answers to one question, and an instance of the other family."""
     with pytest.raises(InvalidInput):
         translation.check([configuration(1, *wrong)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,17 @@ NEIGHBOR = Neighbor(IPv4Address("192.0.2.1"), 65000)
 
 
 def test_a_neighbor_is_an_address_and_an_as_number() -> None:
-    """The form of the settings is understood."""
+    """The form of the settings is understood, in both families."""
     assert Neighbor.parse("192.0.2.1/65000") == NEIGHBOR
+    assert Neighbor.parse("2001:db8::1/4200000000") == Neighbor(IPv6Address("2001:db8::1"), 4200000000)
 
 
-@pytest.mark.parametrize("text", ["", "192.0.2.1", "192.0.2.1/", "192.0.2/65000", "192.0.2.1/0", "192.0.2.1/x;"])
+OTHERS = ["", "192.0.2.1", "192.0.2.1/", "192.0.2/65000", "192.0.2.1/0", "192.0.2.1/x;", "2001:db8::1", "[::1]/65000"]
+# An address with a scope may hold any words at all.
+LINK_LOCAL = ["fe80::1/65000", "fe80::1%eth0/65000", '2001:db8::1%x; include "y"/65000']
+
+
+@pytest.mark.parametrize("text", [*OTHERS, *LINK_LOCAL])
 def test_other_forms_are_refused(text: str) -> None:
     """Anything else is refused with a sentence."""
     with pytest.raises(InvalidInput):

@@ -118,7 +118,12 @@ def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterato
         key, secret = _furnish(operators, network)
         users.auth = SignedWithKey(key, secret)
         yield Installation(
-            database=database, users=users, operators=operators, strangers=strangers, key=key, secret=secret
+            database=database,
+            users=users,
+            operators=operators,
+            strangers=strangers,
+            key=key,
+            secret=secret,
         )
     engine.dispose()
 

@@ -33,6 +33,11 @@ LOAD_BALANCERS: list[tuple[Change, str]] = [
     ({"ip": "192.0.2"}, "ip"),
     ({"ip": "2001:db8::1"}, "ip"),
     ({"ip": "198.51.100.1"}, "ip"),
+    ({"ip": "fe80::1%eth0"}, "ip"),
+    ({"ip": "::ffff:192.0.2.1"}, "ip"),
+    ({"addressfamily": "inet"}, "addressfamily"),
+    ({"addressfamily": 6}, "addressfamily"),
+    ({"addressfamily": "inet6", "ip": "192.0.2.1"}, "addressfamily"),
     ({"colour": "red"}, "colour"),
     ({"hash_seed": 1}, "hash_seed"),
 ]
@@ -47,7 +52,21 @@ SERVICES: list[tuple[Change, str]] = [
     ({"target_port": 80}, "target_port"),
     ({"protocol": "sctp"}, "protocol"),
     ({"strategy": "random"}, "strategy"),
-    ({"strategy": "wlc"}, "strategy"),
+    ({"strategy": "WLC"}, "strategy"),
+    ({"strategy": 1}, "strategy"),
+    ({"forwarding-method": "local"}, "forwarding-method"),
+    ({"forwarding-method": "nat"}, "forwarding-method"),
+    ({"forwarding-method": None}, "forwarding-method"),
+    ({"forwarding-method": "direct"}, "target-port"),
+    ({"persistence": 300}, "persistence"),
+    ({"persistence": {}}, "persistence.timeout"),
+    ({"persistence": {"timeout": 0}}, "persistence.timeout"),
+    ({"persistence": {"timeout": 31 * 86_400 + 1}}, "persistence.timeout"),
+    ({"persistence": {"timeout": "300"}}, "persistence.timeout"),
+    ({"persistence": {"timeout": 300, "prefix-length": -1}}, "persistence.prefix-length"),
+    ({"persistence": {"timeout": 300, "prefix-length": 33}}, "persistence.prefix-length"),
+    ({"persistence": {"timeout": 300, "prefix-length": 129}}, "persistence.prefix-length"),
+    ({"persistence": {"timeout": 300, "netmask": "255.255.255.0"}}, "persistence.netmask"),
     ({"hash-source-port": "no"}, "hash-source-port"),
     ({"instance-pool": UNKNOWN}, "instance-pool"),
     ({"instance-pool": {}}, "instance-pool.id"),
@@ -97,6 +116,7 @@ OPTIONS: list[tuple[Change, str]] = [
     ({**TCP, "sorry-server": "127.0.0.1"}, "sorry-server"),
     ({**TCP, "sorry-server": "10.0.0.99"}, "sorry-server"),
     ({**TCP, "sorry-server": 1}, "sorry-server"),
+    ({**TCP, "sorry-server": "2001:db8::1"}, "sorry-server"),
     ({**TCP, "body-pattern": "OK"}, "body-pattern"),
     ({**TCP, "tls-verify": True}, "tls-verify"),
     ({**TCP, "host": "a.example"}, "host"),
@@ -153,12 +173,23 @@ OPERATORS: list[tuple[str, Change, str]] = [
     ("lb-nodes", {**AGENT, "agent-token": "short"}, "agent-token"),
     ("lb-nodes", {**AGENT, "agent-token": "with spaces in the middle"}, "agent-token"),
     ("lb-nodes", {**AGENT, "enabled": 1}, "enabled"),
+    ("lb-nodes", {**AGENT, "data-plane": "fake"}, "data-plane"),
+    ("lb-nodes", {**AGENT, "data-plane": None}, "data-plane"),
+    ("lb-nodes", {**AGENT, "data_plane": "xdp"}, "data_plane"),
     ("hypervisors", {**AGENT, "failure-domain": ""}, "failure-domain"),
     ("address-pools", {"name": "x", "network": "192.0.2.1/24"}, "network"),
     ("address-pools", {"name": "x", "network": 24}, "network"),
     ("address-pools", {"name": "x", "network": "0.0.0.0/0"}, "network"),
     ("address-pools", {"name": "x", "network": "224.0.0.0/24"}, "network"),
     ("address-pools", {"name": "x", "network": "127.0.0.0/24"}, "network"),
+    ("address-pools", {"name": "x", "network": "2001:db8::1/64"}, "network"),
+    ("address-pools", {"name": "x", "network": "2001::/16"}, "network"),
+    ("address-pools", {"name": "x", "network": "::/0"}, "network"),
+    ("address-pools", {"name": "x", "network": "fe80::/64"}, "network"),
+    ("address-pools", {"name": "x", "network": "ff02::/64"}, "network"),
+    ("address-pools", {"name": "x", "network": "::1/128"}, "network"),
+    ("address-pools", {"name": "x", "network": "::ffff:192.0.2.0/120"}, "network"),
+    ("address-pools", {"name": "x", "network": "2001:db8::%1/64"}, "network"),
     ("instance-pools", {"name": "x", "size": 0}, "size"),
     ("api-keys", {}, "name"),
     ("load-balancers:reconcile", {"ids": [UNKNOWN]}, "ids"),
@@ -195,13 +226,29 @@ def test_bad_input_of_operators_is_refused(api_at_rest: Installation, path: str,
     assert api_at_rest.rows() == before
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255", "10.0.0", 1])
+STRANGE = ["::1", "::", "ff02::1", "fe80::1", "fe80::1%1", "2001:db8::1%1", "::ffff:10.0.0.1"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255", "10.0.0", 1, *STRANGE])
 def test_an_instance_needs_the_address_of_a_machine(api_at_rest: Installation, address: object) -> None:
     """Loopback, multicast and reserved addresses are refused, and no row was written."""
     path = f"/admin/v1/instance-pools/{api_at_rest.pool(members=0)}/instances"
     before = api_at_rest.rows()
     response = api_at_rest.operators.post(path, json={"name": "x", "address": address, "hypervisor": "hv-1"})
     assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "address")
+    assert api_at_rest.rows() == before
+
+
+@pytest.mark.parametrize("method", ["local", "as-service", "", 1, None])
+def test_an_instance_takes_a_method_of_forwarding_that_can_be_asked_for(
+    api_at_rest: Installation, method: object
+) -> None:
+    """`local` is what LB nodes see by themselves, and a new instance has nothing to be put back."""
+    path = f"/admin/v1/instance-pools/{api_at_rest.pool(members=0)}/instances"
+    before = api_at_rest.rows()
+    body = {"name": "x", "address": "10.7.0.1", "hypervisor": "hv-1", "forwarding-method": method}
+    response = api_at_rest.operators.post(path, json=body)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "forwarding-method")
     assert api_at_rest.rows() == before
 
 

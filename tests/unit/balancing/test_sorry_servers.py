@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from bascule.balancing.desired import balancer_configuration, rules_by_hypervisor
-from tests.unit.balancing.world import World, hypervisor, service
+from tests.unit.balancing.world import World, hypervisor, instance, service
 
 SORRY = IPv4Address("10.9.9.9")
 
@@ -19,7 +19,7 @@ def world() -> World:
 
 def test_its_hypervisor_gets_the_rule() -> None:
     """The rule stands beside those of the members, on the sorry server's own hypervisor."""
-    inventory = replace(world().inventory(), fallbacks={SORRY: hypervisor(2).id})
+    inventory = replace(world().inventory(), fallbacks={SORRY: replace(instance(9, 2), address=SORRY)})
     rules = rules_by_hypervisor(inventory)
     assert SORRY in {rule.instance for rule in rules[hypervisor(2).id]}
     assert SORRY not in {rule.instance for rule in rules[hypervisor(1).id]}

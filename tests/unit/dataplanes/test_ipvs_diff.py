@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.dataplanes.ipvs import layout
 from bascule.dataplanes.ipvs.diff import Change, diff
 from bascule.dataplanes.ipvs.entries import FALLBACK, PERSISTENT, WITH_PORT, Destination, VirtualServer
-from bascule.dataplanes.ipvs.translate import refuse, translate
+from bascule.dataplanes.ipvs.translate import misfit, refuse, translate
+from bascule.model.addresses import IPAddress
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import ForwardingMethod, Persistence, ServiceKey, VirtualBackend, VirtualService
 
 VIP = IPv4Address("203.0.113.10")
-KEYS = st.builds(ServiceKey, st.just(VIP), st.sampled_from(Protocol), st.integers(80, 83))
+VIP6 = IPv6Address("2001:db8::10")
+KEYS = st.builds(ServiceKey, st.sampled_from([VIP, VIP6]), st.sampled_from(Protocol), st.integers(80, 81))
 DESTINATIONS = st.builds(
     Destination,
-    address=st.integers(1, 4).map(lambda last: IPv4Address("10.128.0.0") + last),
+    address=st.integers(1, 3).map(lambda last: IPv4Address("10.128.0.0") + last) | st.just(IPv6Address("fd00::1")),
     port=st.sampled_from([80, 9000]),
     method=st.sampled_from(ForwardingMethod),
     weight=st.integers(0, 3),
@@ -28,7 +31,8 @@ SERVERS = st.builds(
     VirtualServer,
     key=KEYS,
     scheduler=st.sampled_from(["mh", "sh", "wrr"]),
-    flags=st.sampled_from([0, FALLBACK, FALLBACK | WITH_PORT]),
+    flags=st.sampled_from([0, PERSISTENT, FALLBACK, FALLBACK | WITH_PORT]),
+    prefix_length=st.sampled_from([None, 24]),
     destinations=st.lists(DESTINATIONS, max_size=5, unique_by=lambda each: each.place).map(tuple),
 )
 TABLES = st.lists(SERVERS, max_size=5, unique_by=lambda each: each.key).map(tuple)
@@ -105,6 +109,65 @@ def test_strategies_have_their_schedulers(strategy: Strategy, with_port: bool, s
     assert (server.scheduler, server.flags) == (scheduler, flags)
 
 
+@pytest.mark.parametrize(("vip", "whole"), [(VIP, 32), (VIP6, 128)])
+def test_clients_are_kept_by_address_or_by_network(vip: IPAddress, whole: int) -> None:
+    """Persistence is a flag, a time and a prefix length; the kernel has the whole address's where none is said."""
+    plain = service(Strategy.SOURCE_HASH, (), with_port=False, vip=vip)
+    assert translate(plain).settings == ("sh", FALLBACK, 0, whole)
+    for prefix_length, bits in ((None, whole), (20, 20)):
+        kept = translate(replace(plain, persistence=Persistence(timeout=90, prefix_length=prefix_length)))
+        assert kept.settings == ("sh", FALLBACK | PERSISTENT, 90, bits)
+
+
+@pytest.mark.parametrize("prefix_length", [None, 1, 20, 32])
+@pytest.mark.parametrize("vip", [VIP, VIP6])
+def test_the_bytes_say_what_the_entry_says(vip: IPAddress, prefix_length: int | None) -> None:
+    """What is written about a server and a destination of either family is read back the same."""
+    server = VirtualServer(
+        key=ServiceKey(vip, Protocol.UDP, 53),
+        scheduler="wrr",
+        flags=PERSISTENT,
+        timeout=60,
+        prefix_length=prefix_length,
+    )
+    stats = layout.attribute(12, layout.attribute(2, bytes(8)) + layout.attribute(4, bytes(8)))
+    (written,) = layout.attributes(layout.service(server)).values()
+    found, _, _ = layout.parse_server(bytes(4) + layout.attribute(1, written + stats))
+    assert found is not None
+    assert (found.key, found.settings) == (server.key, server.settings)
+    to = Destination(address=vip, port=53, method=ForwardingMethod.TUNNEL, weight=7)
+    (written,) = layout.attributes(layout.destination(to)).values()
+    counts = b"".join(layout.attribute(kind, bytes(4)) for kind in (7, 8))
+    assert layout.parse_destination(bytes(4) + layout.attribute(2, written + counts + stats))[0] == to
+
+
+@pytest.mark.parametrize("method", ForwardingMethod)
+@pytest.mark.parametrize(("vip", "other"), [(VIP, IPv6Address("fd00::1")), (VIP6, IPv4Address("10.128.0.1"))])
+def test_families_meet_by_tunnel_only(vip: IPAddress, other: IPAddress, method: ForwardingMethod) -> None:
+    """A service with a backend of another family does not fit, with words, unless a tunnel leads there."""
+    backend = VirtualBackend(address=other, weight=1, target_port=80, method=method)
+    reason = misfit(service(Strategy.ROUND_ROBIN, (backend,), with_port=True, vip=vip))
+    assert (reason is None) == (method is ForwardingMethod.TUNNEL)
+    assert reason is None or "by tunnel only" in reason
+
+
+@pytest.mark.parametrize(
+    ("vip", "persistence"),
+    [
+        (VIP, Persistence(timeout=60, prefix_length=33)),
+        (VIP, Persistence(timeout=60, prefix_length=0)),
+        (VIP6, Persistence(timeout=60, prefix_length=129)),
+        (VIP6, Persistence(timeout=0)),
+        (VIP6, Persistence(timeout=2**31)),
+    ],
+)
+def test_clients_cannot_be_kept_otherwise(vip: IPAddress, persistence: Persistence) -> None:
+    """Networks that the family has not, and times that the kernel has not, do not fit."""
+    plain = service(Strategy.ROUND_ROBIN, (), with_port=True, vip=vip)
+    assert misfit(plain) is None
+    assert "Choose 1 to" in (misfit(replace(plain, persistence=persistence)) or "")
+
+
 @pytest.mark.parametrize("method", ForwardingMethod)
 def test_only_translation_changes_the_port(method: ForwardingMethod) -> None:
     """The other methods leave the packet as it is: the destination has the service's port."""
@@ -113,14 +176,18 @@ def test_only_translation_changes_the_port(method: ForwardingMethod) -> None:
     assert destination.port == (9000 if method is ForwardingMethod.TRANSLATION else 80)
 
 
-def test_every_address_refuses_by_every_protocol() -> None:
+@pytest.mark.parametrize("vip", [VIP, VIP6])
+def test_every_address_refuses_by_every_protocol(vip: IPAddress) -> None:
     """What no service takes meets a server without destinations; the kernel wants such a one persistent."""
-    found = refuse([VIP])
+    found = refuse([vip])
+    assert {each.key.address for each in found} == {vip}
     assert {each.key.protocol for each in found} == set(Protocol)
     assert all((each.key.port, each.flags, each.destinations) == (0, PERSISTENT, ()) for each in found)
 
 
-def service(strategy: Strategy, backends: tuple[VirtualBackend, ...], *, with_port: bool) -> VirtualService:
+def service(
+    strategy: Strategy, backends: tuple[VirtualBackend, ...], *, with_port: bool, vip: IPAddress = VIP
+) -> VirtualService:
     """A service of the VIP."""
-    key = ServiceKey(VIP, Protocol.TCP, 80)
+    key = ServiceKey(vip, Protocol.TCP, 80)
     return VirtualService(key=key, strategy=strategy, hash_source_port=with_port, hash_seed=0, backends=backends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -15,6 +15,8 @@ from bascule.system.commands import run
 
 VIP = IPv4Address("192.0.2.1")
 SERVED = ServiceKey(VIP, Protocol.TCP, 80)
+VIP_V6 = IPv6Address("2001:db8::1")
+SERVED_V6 = ServiceKey(VIP_V6, Protocol.UDP, 53)
 
 
 def test_addresses_and_services_are_sorted() -> None:
@@ -26,7 +28,10 @@ def test_addresses_and_services_are_sorted() -> None:
 @pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft: install nftables")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: `nft -c` asks the kernel")
 @pytest.mark.root
-@pytest.mark.parametrize("script", [render([VIP], [SERVED]), render([VIP], []), render([], []), remove()])
+@pytest.mark.parametrize(
+    "script",
+    [render([VIP], [SERVED]), render([VIP, VIP_V6], [SERVED, SERVED_V6]), render([VIP], []), render([], []), remove()],
+)
 def test_nft_accepts_the_script(script: str) -> None:
     """`nft -c` finds no fault in it."""
     run(["nft", "-c", "-f", "-"], stdin=script)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from bascule.dataplanes.xdp import layout
 from bascule.dataplanes.xdp.layout import BackendEntry
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualService
 
 HEADERS = Path(__file__).parents[3] / "bpf"
-KEYS = st.builds(
-    ServiceKey, st.integers(1, 2**32 - 1).map(IPv4Address), st.sampled_from(Protocol), st.integers(1, 65535)
-)
+ADDRESSES = st.integers(1, 2**32 - 1).map(IPv4Address) | st.integers(1, 2**128 - 1).map(IPv6Address)
+KEYS = st.builds(ServiceKey, ADDRESSES, st.sampled_from(Protocol), st.integers(1, 65535))
 
 
 def service(key: ServiceKey, strategy: Strategy = Strategy.MAGLEV_HASH) -> VirtualService:
@@ -77,12 +77,14 @@ def test_the_mark_settled_comes_off_named_services_only() -> None:
     assert layout.without_settled(table, {layout.service_key(first)}) == expected
 
 
-def test_backends_survive() -> None:
+@pytest.mark.parametrize("vip", [IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")])
+@pytest.mark.parametrize("address", [IPv4Address("10.0.0.1"), IPv6Address("::1")])
+def test_backends_survive(vip: IPAddress, address: IPAddress) -> None:
     """A backend read back is the backend written, and a tombstone is no free entry."""
-    key = layout.service_key(ServiceKey(IPv4Address("192.0.2.1"), Protocol.TCP, 80))
+    key = layout.service_key(ServiceKey(vip, Protocol.TCP, 80))
     entry = BackendEntry(
         service=key,
-        address=IPv4Address("10.0.0.1"),
+        address=address,
         weight=100,
         ifindex=7,
         destination_mac=b"123456",
@@ -104,6 +106,10 @@ def test_two_services_of_one_load_balancer_hash_differently() -> None:
 
 
 def test_a_narrow_tunnel_source_is_refused() -> None:
-    """16 bits of it are varied, so a longer prefix cannot be kept to."""
+    """16 bits of it are varied (32 of IPv6), so a longer prefix cannot be kept to."""
+    wide, wide_v6 = IPv4Network("10.99.0.0/16"), IPv6Network("fd00::/96")
     with pytest.raises(SystemFailure, match="/16"):
-        layout.pack_settings(IPv4Network("10.99.0.0/24"), 1024)
+        layout.pack_settings(IPv4Network("10.99.0.0/24"), wide_v6, 1024)
+    with pytest.raises(SystemFailure, match="/96"):
+        layout.pack_settings(wide, IPv6Network("fd00::/112"), 1024)
+    assert layout.pack_settings(wide, wide_v6, 1024)[:8] == b"\x0a\x63\0\0\0\x04\0\0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from bascule.doctor.facts import (
 from bascule.doctor.findings import Finding, Level
 from bascule.model.errors import InvalidInput
 
-PEER = IPv4Address("192.0.2.20")
+PEER, PEER6 = IPv4Address("192.0.2.20"), IPv6Address("2001:db8::20")
 VERSIONS: dict[str, tuple[int, ...] | None] = {"bird": (2, 0, 12), "nft": (1, 0, 6), "keepalived": (2, 2, 7)}
 SYSTEM = SystemFacts(
     kernel="6.1", versions=VERSIONS, modules={"ip_vs": Presence.READY, "ipip": Presence.READY}, jit=True
@@ -35,6 +35,8 @@ TAP = Interface(name="tap1", kind="tun")
 NETWORK = NetworkFacts(interfaces={"eth0": UPLINK, "tap1": TAP}, sysctls={"net.ipv4.ip_forward": 1})
 BOTH = Choice(interfaces=("eth0",), uplinks=("eth0",))
 LB_NODE, HYPERVISOR = (replace(BOTH, roles=frozenset({role})) for role in Role)
+IPVS = replace(LB_NODE, dataplane="ipvs", tunnel_sources=(IPv4Network("10.99.0.0/16"),))
+HYPERVISOR6 = replace(HYPERVISOR, tunnel_sources=(IPv6Network("2001:db8:99::/48"),))
 
 
 def system(**changes: Any) -> Facts:
@@ -71,6 +73,31 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         (system(libbpf=False), LB_NODE, "data plane xdp", Level.PROBLEM, "apt-get install libbpf1"),
         (system(libbpf=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "apt-get install libbpf1"),
         (system(xdp_programs=False), LB_NODE, "data plane xdp", Level.PROBLEM, ""),
+        (
+            network(tunnels=(Path(address=PEER, interface="eth0", source=IPv4Address("192.0.2.1")),)),
+            IPVS,
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            "ip address replace 10.99.0.1/32 dev lo && ip rule add pref 100 ipproto icmp lookup main"
+            " && ip rule add pref 100 ipproto tcp lookup main && ip rule add pref 100 ipproto udp lookup main"
+            f" && ip rule add pref 101 to {PEER} lookup 100"
+            f" && ip route replace {PEER} dev eth0 src 10.99.0.1 table 100",
+        ),
+        (
+            network(tunnels=(Path(address=PEER, source=IPv4Address("10.99.0.1")),)),
+            replace(IPVS, dataplane="keepalived"),
+            f"outer source to {PEER}",
+            Level.OK,
+            "",
+        ),
+        (
+            network(tunnels=(Path(address=PEER),)),
+            IPVS,
+            f"outer source to {PEER}",
+            Level.PROBLEM,
+            f"ip route get {PEER}",
+        ),
+        (system(nft_families=frozenset(), iptables=True), HYPERVISOR, "forwarding netfilter", Level.OK, ""),
         (system(clsact=False), HYPERVISOR, "forwarding ebpf", Level.PROBLEM, "modprobe sch_ingress"),
         (system(missing_objects=("x.o",)), LB_NODE, "data plane xdp", Level.PROBLEM, "make native"),
         (system(modules={}), LB_NODE, "data plane ipvs", Level.WARNING, ""),
@@ -95,6 +122,27 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         (system(jit=False), LB_NODE, "bpf jit", Level.WARNING, "sysctl -w net.core.bpf_jit_enable=1"),
         (network(sysctls={}), HYPERVISOR, "ip_forward", Level.PROBLEM, "sysctl -w net.ipv4.ip_forward=1"),
         (network(sysctls={}), LB_NODE, "ip_forward", Level.OK, ""),
+        (
+            network(),
+            HYPERVISOR6,
+            "ipv6 forwarding",
+            Level.PROBLEM,
+            "sysctl -w net.ipv6.conf.all.forwarding=1",
+        ),
+        (
+            network(sysctls={"net.ipv6.conf.all.forwarding": 1}),
+            HYPERVISOR6,
+            "ipv6 forwarding",
+            Level.OK,
+            "",
+        ),
+        (
+            system(nft_families=frozenset({"ip", "inet"})),
+            replace(HYPERVISOR6, forwarding="netfilter"),
+            "forwarding netfilter of IPv6",
+            Level.PROBLEM,
+            "modprobe -a nft_chain_nat nft_ct",
+        ),
         (
             interfaces(replace(TAP, sysctls={"rp_filter": 1})),
             HYPERVISOR,
@@ -188,11 +236,14 @@ def test_a_driver_nobody_knows_is_refused(wrong: dict[str, str]) -> None:
         (Path(address=PEER, interface="eth0", route_mtu=1500, answered=576), Level.PROBLEM, "none of 1500"),
         (Path(address=PEER, interface="eth0", route_mtu=1500, answered=1500), Level.WARNING, "clamped"),
         (Path(address=PEER, interface="eth0", route_mtu=1600, answered=1520), Level.OK, "1520"),
+        (Path(address=PEER6, interface="eth0", route_mtu=1500, answered=1280), Level.PROBLEM, "none of 1500"),
+        (Path(address=PEER6, interface="eth0", route_mtu=1600, answered=1520), Level.WARNING, "clamped"),
+        (Path(address=PEER6, interface="eth0", route_mtu=1600, answered=1540), Level.OK, "1540"),
     ],
 )
 def test_a_way_has_room_for_the_tunnel(path: Path, level: Level, words: str) -> None:
     """A way is measured by what the tunnel needs, and by what clients' longest packets need in it."""
-    finding = found(network(paths=(path,)), LB_NODE, f"path to {PEER}")
+    finding = found(network(paths=(path,)), LB_NODE, f"path to {path.address}")
     assert finding.level is level
     assert words in finding.sentence
 
@@ -203,6 +254,8 @@ def test_a_way_has_room_for_the_tunnel(path: Path, level: Level, words: str) -> 
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.ip_forward", value="0"), HYPERVISOR, True),
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.ip_forward", value="0"), LB_NODE, False),
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.ip_forward", value="1"), HYPERVISOR, False),
+        (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv6.conf.all.forwarding", value="0"), HYPERVISOR, False),
+        (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv6.conf.all.forwarding", value="0"), HYPERVISOR6, True),
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.conf.default.rp_filter", value="1"), HYPERVISOR, True),
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.conf.eth0.rp_filter", value="1"), LB_NODE, True),
         (Assignment(file="/etc/sysctl.d/x.conf", key="net.ipv4.conf.eth0.rp_filter", value="2"), LB_NODE, False),
@@ -224,9 +277,9 @@ def test_programs_that_own_sysctls_are_named() -> None:
 INVALID = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "invalid"}}
 
 
-def chain(name: str, *, table: str = "filter", **more: Any) -> dict[str, Any]:
+def chain(name: str, *, table: str = "filter", family: str = "inet", **more: Any) -> dict[str, Any]:
     """A chain as nft lists it."""
-    return {"chain": {"family": "inet", "table": table, "name": name, **more}}
+    return {"chain": {"family": family, "table": table, "name": name, **more}}
 
 
 def rule(where: str, *expressions: Any, table: str = "filter") -> dict[str, Any]:
@@ -241,6 +294,7 @@ def rule(where: str, *expressions: Any, table: str = "filter") -> dict[str, Any]
         ([chain("in", hook="input", policy="drop")], HYPERVISOR, []),
         ([chain("in", hook="input", policy="accept")], LB_NODE, []),
         ([chain("fwd", hook="forward", policy="drop")], HYPERVISOR, ["chain inet filter fwd"]),
+        ([chain("fwd", hook="forward", policy="drop", family="ip6")], HYPERVISOR, []),
         ([chain("in", hook="input", policy="drop", table="bascule_xdp")], LB_NODE, []),
         ([chain("fwd", hook="forward"), rule("fwd", INVALID, {"drop": None})], HYPERVISOR, ["rule in inet filter fwd"]),
         ([chain("fwd", hook="forward"), rule("fwd", INVALID, {"counter": None})], HYPERVISOR, []),
@@ -257,3 +311,9 @@ def test_firewall_rules_that_are_in_the_way(ruleset: list[Any], choice: Choice, 
     """Chains that drop by default, and rules that drop what conntrack never saw, are named where they matter."""
     findings = diagnose(network(ruleset=tuple(ruleset)), choice)
     assert [one.subject for one in findings if one.level is not Level.OK] == subjects
+
+
+def test_chains_of_ipv6_are_in_the_way_of_ipv6() -> None:
+    """A chain of family ip6 that drops by default is named where tunnels of IPv6 are to be accepted."""
+    facts = network(ruleset=(chain("fwd", hook="forward", policy="drop", family="ip6"),))
+    assert found(facts, HYPERVISOR6, "chain ip6 filter fwd").level is Level.WARNING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from bascule.model.strategies import Protocol
 
 PROGRAMS = Path(__file__).parents[3] / "bpf"
 RULE = ForwardingRule(IPv4Address("203.0.113.10"), Protocol.UDP, 53, IPv4Address("10.128.0.11"), 5353)
+RULE6 = ForwardingRule(IPv6Address("2001:db8::10"), Protocol.TCP, 80, IPv6Address("2001:db8::11"), 8080)
 SOURCES = (IPv4Network("10.99.0.0/16"), IPv4Network("192.0.2.1/32"))
 
 
@@ -48,22 +49,24 @@ def test_a_rule_is_packed_as_the_programs_read_it() -> None:
     assert value == bytes([0x14, 0xE9])
 
 
-def test_a_rule_reads_back() -> None:
+@pytest.mark.parametrize("rule", [RULE, RULE6])
+def test_a_rule_reads_back(rule: ForwardingRule) -> None:
     """Reading what was packed gives the same rule; a protocol nobody knows gives none."""
-    ((key, value),) = layout.rules([RULE]).items()
+    ((key, value),) = layout.rules([rule]).items()
 
-    assert layout.rule(key, value) == RULE
-    assert layout.rule(key[:10] + b"\1\0", value) is None
+    assert layout.rule(key, value) == rule
+    assert layout.rule(key[:-2] + b"\1\0", value) is None
 
 
 def test_settings_are_packed_as_the_programs_read_them() -> None:
-    """The count, the largest segment (tunnel MTU less 40) and the prefixes, padded to the room there is."""
-    packed = tunnel_layout.settings(SOURCES, 1480)
+    """Of each family the count, the largest segment and the prefixes, padded to the room there is."""
+    packed = tunnel_layout.settings((*SOURCES, IPv6Network("2001:db8::/32")), 1480)
 
-    assert tunnel_layout.read_number(packed[:4]) == 2
-    assert tunnel_layout.read_number(packed[4:8]) == 1440
-    assert packed[8:24] == bytes([10, 99, 0, 0, 255, 255, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255])
-    assert packed[24:] == bytes(8 * (tunnel_layout.MAX_TUNNEL_SOURCES - 2))
+    assert [tunnel_layout.read_number(packed[at : at + 4]) for at in (0, 4, 8, 12)] == [2, 1, 1440, 1400]
+    assert packed[16:32] == bytes([10, 99, 0, 0, 255, 255, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255])
+    assert packed[32:144] == bytes(8 * (tunnel_layout.MAX_TUNNEL_SOURCES - 2))
+    assert packed[144:176] == bytes.fromhex("20010db8") + bytes(12) + b"\xff" * 4 + bytes(12)
+    assert packed[176:] == bytes(32 * (tunnel_layout.MAX_TUNNEL_SOURCES - 1))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 
 INSTANCE, VIP = IPv4Address("10.128.0.11"), IPv4Address("203.0.113.10")
+TABLE = "ip bascule_forwarding"
 MARK, ZONE = 0x0A80000B, 11
 WEB = ForwardingRule(VIP, Protocol.TCP, 80, INSTANCE, 8080)
 TARGET = [{"concat": [MARK, str(VIP), "tcp", 80]}, {"concat": [str(INSTANCE), 8080]}]
@@ -38,17 +39,20 @@ WANTED = desired({WEB}, {INSTANCE}, SHAPE)
 def test_what_is_listed_is_what_is_desired() -> None:
     """Handles and counters make no difference."""
     assert read(listed(TARGET)) == read(listed(TARGET, handle=7, packets=5)) == WANTED
-    assert differences(read(listed(TARGET)), WANTED) == ()
+    assert differences(TABLE, read(listed(TARGET)), WANTED) == ()
 
 
 def test_every_difference_is_a_sentence() -> None:
     """Rules are named, a changed target port once; without the table that is said first."""
     name = "the rule from tcp 203.0.113.10:80 to 10.128.0.11"
     moved = replace(WANTED, rules=frozenset({replace(WEB, target_port=9)}))
-    assert differences(read(listed()), WANTED) == (f"Wrote {name}:8080.",)
-    assert differences(WANTED, desired(set(), {INSTANCE}, SHAPE)) == (f"Deleted {name}:8080.",)
-    assert differences(WANTED, moved) == (f"Wrote {name}:9.",)
-    assert differences(read(""), WANTED) == ("Wrote the nftables table ip bascule_forwarding.", f"Wrote {name}:8080.")
+    assert differences(TABLE, read(listed()), WANTED) == (f"Wrote {name}:8080.",)
+    assert differences(TABLE, WANTED, desired(set(), {INSTANCE}, SHAPE)) == (f"Deleted {name}:8080.",)
+    assert differences(TABLE, WANTED, moved) == (f"Wrote {name}:9.",)
+    assert differences(TABLE, read(""), WANTED) == (
+        "Wrote the nftables table ip bascule_forwarding.",
+        f"Wrote {name}:8080.",
+    )
 
 
 def test_strange_elements_are_a_difference() -> None:
@@ -60,7 +64,7 @@ def test_strange_elements_are_a_difference() -> None:
     ):
         actual = read(listed(TARGET, strange))
         assert actual.rules == {WEB}
-        assert differences(actual, WANTED) == ("Repaired the sets of the nftables table ip bascule_forwarding.",)
+        assert differences(TABLE, actual, WANTED) == ("Repaired the sets of the nftables table ip bascule_forwarding.",)
 
 
 def test_counters_are_read_by_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 from bascule.healthchecks.interface import ProbeResult
 from bascule.healthchecks.probes import real_probes
+from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 
 # Made once: reading the machine's authorities takes longer than many a test's patience.
@@ -20,7 +22,9 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def tcp_server(handler: Handler) -> AsyncIterator[int]:
+async def tcp_server(
+    handler: Handler, address: IPAddress = LOOPBACK, context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """The port of a server whose every connection the handler serves; what is open at the end is cut."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -37,7 +41,7 @@ async def tcp_server(handler: Handler) -> AsyncIterator[int]:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, str(address), 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -80,26 +84,31 @@ class _Answering(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def udp_server(answer: Callable[[bytes], list[bytes]]) -> AsyncIterator[int]:
+async def udp_server(answer: Callable[[bytes], list[bytes]], address: IPAddress = LOOPBACK) -> AsyncIterator[int]:
     """The port of a server that sends all these answers to a datagram."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Answering(answer), local_addr=("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Answering(answer), local_addr=(str(address), 0))
     try:
         yield transport.get_extra_info("sockname")[1]
     finally:
         transport.close()
 
 
-def closed_port(kind: int = socket.SOCK_STREAM) -> int:
+def closed_port(kind: int = socket.SOCK_STREAM, address: IPAddress = LOOPBACK) -> int:
     """A port on which nobody listens."""
-    with socket.socket(type=kind) as free:
-        free.bind(("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, kind) as free:
+        free.bind((str(address), 0))
         port: int = free.getsockname()[1]
         return port
 
 
 async def probe(mode: HealthCheckMode, port: int, **options: object) -> ProbeResult:
     """One check of the loopback by the real probe, within 5 s."""
+    return await probe_at(LOOPBACK, mode, port, **options)
+
+
+async def probe_at(address: IPAddress, mode: HealthCheckMode, port: int, /, **options: object) -> ProbeResult:
+    """One check of another address."""
     check = HealthCheck(mode=mode, port=port, **options)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
-        return await PROBES[mode].check(LOOPBACK, check)
+        return await PROBES[mode].check(address, check)

@@ -6,7 +6,8 @@ import pytest
 
 from bascule.lab.roster import OUTSIDE, agent_program, api_program, orchestrator_program, roster
 from bascule.lab.state import Lab, new_lab
-from bascule.lab.topology import Role, Shape
+from bascule.lab.topology import Role, Shape, usual_forwarding
+from bascule.model.data_planes import DataPlaneName
 from bascule.programs.settings import ApiSettings, HypervisorAgentSettings, LBAgentSettings, load
 
 
@@ -34,6 +35,19 @@ def test_hosts_only_leaves_out_our_own_programs() -> None:
     """Without a control plane only BIRD and the instances run."""
     programs = roster(new_lab("paper", Shape(), hosts_only=True))
     assert {program.name for program in programs} == {"bird", "server"}
+
+
+@pytest.mark.parametrize("dataplane", [DataPlaneName.XDP, DataPlaneName.IPVS])
+def test_agents_are_told_what_to_run(dataplane: DataPlaneName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LB nodes run the lab's data plane, hypervisors its forwarding, and both agree on the tunnels' sources."""
+    lab = new_lab("paper", Shape(dataplane=dataplane, forwarding=usual_forwarding(dataplane)), hosts_only=False)
+    for node in ("lb1", "hv1"):
+        for name, value in agent_program(lab, node).environment.items():
+            monkeypatch.setenv(name, value)
+    lb_node, hypervisor = load(LBAgentSettings), load(HypervisorAgentSettings)
+    assert lb_node.dataplane == dataplane
+    assert hypervisor.forwarding == {"xdp": "ebpf", "ipvs": "netfilter"}[dataplane]
+    assert hypervisor.tunnel_sources == (lb_node.tunnel_source,)
 
 
 def test_settings_are_those_the_programs_read(facts: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

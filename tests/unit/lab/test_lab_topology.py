@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.lab.topology import VIPS, Role, Shape, data_centre
+from bascule.lab.topology import TUNNEL_SOURCE, VIPS, Role, Shape, data_centre
+from bascule.model.data_planes import DataPlaneName
 
 SHAPES = [Shape(), Shape(lb_nodes=3, hypervisors=4, instances_per_hypervisor=1), Shape(underlay_mtu=1500)]
 
@@ -51,6 +52,19 @@ def test_only_the_underlay_is_wider() -> None:
     mtus = {link.lower.host: link.mtu for link in data_centre(Shape(underlay_mtu=1600)).links}
     assert {mtus[name] for name in ("lb1", "lb2", "hv1", "hv2")} == {1600}
     assert {mtus[name] for name in ("client", "vm1", "vm4")} == {1500}
+
+
+@pytest.mark.parametrize("dataplane", DataPlaneName)
+def test_ipvs_finds_its_outer_source_by_a_route(dataplane: DataPlaneName) -> None:
+    """Only LB nodes whose kernel tunnels share a source, by a route that nothing with a protocol takes."""
+    topology = data_centre(Shape(dataplane=dataplane))
+    for node in topology.of_role(Role.LB_NODE):
+        sources = [route.source for route in node.routes if route.source]
+        assert [address.ip for address in node.own] == sources
+        assert all(source in TUNNEL_SOURCE for source in sources)
+        assert bool(sources) is (dataplane is not DataPlaneName.XDP)
+        ordered = sorted(node.rules, key=lambda rule: rule.priority)
+        assert [rule.protocol for rule in ordered] == ([1, 6, 17, 0] if sources else [])
 
 
 def test_the_client_has_many_addresses() -> None:

@@ -30,6 +30,8 @@ from sqlalchemy import (
     update,
 )
 
+from bascule.model.data_planes import DataPlaneName
+from bascule.store import lb_nodes
 from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import metadata
 from tests.postgresql import PostgreSQLServer
@@ -187,3 +189,26 @@ def test_processes_that_start_at_once_migrate_once(postgresql: PostgreSQLServer)
     for engine in engines:
         engine.dispose()
     postgresql.drop_database(url)
+
+
+def test_there_is_a_way_back(tmp_path: Path) -> None:
+    """Rows that name none of the new columns read with their defaults, and the migrations can be undone."""
+    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    config = Config()
+    config.set_main_option("script_location", "bascule.store:migrations")
+    config.set_main_option("path_separator", "os")
+    add = text(
+        "INSERT INTO lb_nodes (id, name, agent_url, agent_token, failure_domain, enabled) "
+        "VALUES (:id, :id, 'http://192.0.2.1', 't', '', 1)"
+    )
+    with Database(engine).write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(add, {"id": "00000000-0000-4000-8000-000000000001"})
+    migrate(engine)
+    with Database(engine).write() as connection:
+        connection.execute(add, {"id": "00000000-0000-4000-8000-000000000002"})
+        assert [node.data_plane for node in lb_nodes.list_all(connection)] == [DataPlaneName.XDP] * 2
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    engine.dispose()

@@ -27,6 +27,11 @@ def check(configurations: Iterable[ForwardingConfiguration]) -> None:
         for place, rule in enumerate(configuration.rules):
             if not (1 <= rule.port <= _PORT_MAX and 1 <= rule.target_port <= _PORT_MAX):
                 raise InvalidInput(f"A port is 1 to {_PORT_MAX}.", field=f"rules.{place}")
+            if rule.address.version != rule.instance.version:
+                raise InvalidInput(
+                    f"{rule.address} cannot be translated to {rule.instance}: name an instance of its family.",
+                    field=f"rules.{place}.instance",
+                )
             holder = holders.setdefault(rule.address, configuration.load_balancer_id)
             if holder != configuration.load_balancer_id:
                 raise Taken(

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from bascule.agents.fencing import DesiredState
 from bascule.agents.keeper import Keeper
-from bascule.agents.lb_node import quorum, serving
+from bascule.agents.lb_node import observed, quorum, serving
 from bascule.agents.lb_node.enforcement import Enforcement, Observation
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.loop import EnforcementLoop
@@ -23,11 +23,12 @@ from bascule.healthchecks.notifier import Notifier
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration, Version
-from bascule.model.errors import SystemFailure
+from bascule.model.errors import InvalidInput, SystemFailure
 from bascule.model.health_checks import Health
 from bascule.model.reports import BackendHealth, BalancerReport, LBNodeReport
 
 FIRST_VERDICT_LIMIT = 3.0  # seconds a command waits for the checks of new instances
+_LOOK_AGAIN = 0.1  # seconds
 DRAIN = 0.5  # seconds between withdrawing an address and letting go of it; routers take milliseconds to follow
 
 DESIRED: TypeAdapter[DesiredState[BalancerConfiguration]] = TypeAdapter(DesiredState[BalancerConfiguration])
@@ -73,6 +74,7 @@ class LBAgent:
         self._enforcement = enforcement
         self._notifier = notifier
         self._quorums: Mapping[UUID, bool] = {}
+        self._observed: Mapping[TargetKey, Verdict] = {}  # by a data plane that checks its backends itself
         self._leaving: set[UUID] = set()
         # Targets whose first verdict a command waits for: they join together, so that rings change once.
         self._joining: set[TargetKey] = set()
@@ -86,7 +88,8 @@ class LBAgent:
         """Resume from disk alone. The saved verdicts hold until new checks say otherwise, so nothing is interrupted."""
         saved, problem = self._verdicts.load()
         self._disk_problem = problem
-        self._checks.seed({each.key: each.verdict for each in saved})
+        self._observed = {each.key: each.verdict for each in saved}
+        self._checks.seed(self._observed)
         self._checks.on_change, self._checks.on_event = self._on_verdict, self._on_event
         await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
         # The first report must already tell what is there, or the control plane would take the node for empty.
@@ -107,16 +110,35 @@ class LBAgent:
     async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
         """Obey, wait for the first verdicts on new instances, enforce, and tell what is there now.
 
-        Raises StaleCommand, InvalidInput, Taken, or SystemFailure when the disk refuses; nothing is changed then.
+        Raises StaleCommand, InvalidInput, Taken, Conflict, or SystemFailure when the disk refuses: nothing is changed.
         """
         identity = configuration.load_balancer_id
+        serving.check_carried(configuration, self._enforcement.data_plane_name, self._enforcement.capabilities)
         async with self._keeper.lock(identity):
-            await self._keeper.put(configuration, lambda state: serving.check(state.configurations))
+            await self._keeper.put(configuration, self._check_state)
             self._leaving.discard(identity)
             await self._join(self._check_all())
-            observed = await self._loop.enforce()
+            seen = await self._serve(configuration)
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
-            return self._report_on(configuration, observed)
+            return self._report_on(configuration, seen)
+
+    async def _serve(self, configuration: BalancerConfiguration) -> Observation:
+        """Enforce; where the data plane checks instances, until it is ready, which waits for its first checks."""
+        seen, deadline = await self._loop.enforce(), time.monotonic() + FIRST_VERDICT_LIMIT
+        while self._enforcement.checks and configuration.address not in seen.data_plane.ready:
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_LOOK_AGAIN)
+            seen = await self._loop.enforce()
+        return seen
+
+    def _check_state(self, state: DesiredState[BalancerConfiguration]) -> None:
+        serving.check(state.configurations)
+        if self._enforcement.checks:
+            try:
+                self._enforcement.require(serving.desire(state.configurations, {}, set(), unjudged=True).services)
+            except SystemFailure as error:
+                raise InvalidInput(error.sentence, field="services") from error
 
     async def _join(self, new: frozenset[TargetKey]) -> None:
         self._joining |= new
@@ -142,28 +164,29 @@ class LBAgent:
 
     async def _withdraw(self, carried: BalancerConfiguration) -> None:
         was_announced = self._loop.last is not None and carried.address in self._loop.last.announcer.announced
-        observed = await self._loop.enforce()
-        if carried.address in observed.announcer.announced:
-            raise SystemFailure(f"{carried.address} cannot be withdrawn: {' '.join(observed.problems)}")
+        seen = await self._loop.enforce()
+        if carried.address in seen.announcer.announced:
+            raise SystemFailure(f"{carried.address} cannot be withdrawn: {' '.join(seen.problems)}")
         if was_announced:
             await asyncio.sleep(self._drain)
 
     def report(self) -> LBNodeReport:
         """All of the node, as of the last pass."""
-        observed = self._loop.last or Observation()
+        seen = self._loop.last or Observation()
         problems = [each for each in (self._keeper.problem, self._disk_problem) if each is not None]
         return LBNodeReport(
             node=self.node,
             started_at=self.started_at,
-            load_balancers=tuple(self._report_on(each, observed) for each in self._keeper.state.configurations),
-            data_plane=observed.data_plane,
-            announcer=observed.announcer,
-            problems=(*problems, *observed.problems),
+            data_plane_name=self._enforcement.data_plane_name,
+            load_balancers=tuple(self._report_on(each, seen) for each in self._keeper.state.configurations),
+            data_plane=seen.data_plane,
+            announcer=seen.announcer,
+            problems=(*problems, *seen.problems),
             repairs=self._loop.repairs,
         )
 
-    def _report_on(self, configuration: BalancerConfiguration, observed: Observation) -> BalancerReport:
-        verdicts = self._checks.verdicts
+    def _report_on(self, configuration: BalancerConfiguration, seen: Observation) -> BalancerReport:
+        verdicts = self._verdicts_of((configuration,), seen)
         health = tuple(
             BackendHealth(
                 service_id=service.id, instance_id=backend.instance_id, health=verdict.health, message=verdict.message
@@ -174,24 +197,49 @@ class LBAgent:
         )
         return BalancerReport(
             configuration=configuration,
-            ready=configuration.address in observed.data_plane.ready,
-            announced=configuration.address in observed.announcer.announced,
+            ready=configuration.address in seen.data_plane.ready,
+            announced=configuration.address in seen.announcer.announced,
             health=health,
         )
 
     def _desire(self) -> Desired:
         configurations = self._keeper.state.configurations
-        verdicts = {key: each for key, each in self._checks.verdicts.items() if key not in self._joining}
+        if self._enforcement.checks:
+            self._observe(configurations)
+        verdicts = {key: each for key, each in self._known().items() if key not in self._joining}
         before, self._quorums = self._quorums, quorum.quorums(configurations, verdicts, self._quorums)
         for event in quorum.events(configurations, before, self._quorums):
             log.info("quorum changed", service=str(event.service_id), address=str(event.address), up=event.up)
             self._on_event(event)
-        return serving.desire(configurations, verdicts, self._leaving, self._quorums)
+        unjudged = self._enforcement.checks
+        return serving.desire(configurations, verdicts, self._leaving, self._quorums, unjudged=unjudged)
+
+    def _known(self) -> Mapping[TargetKey, Verdict]:
+        """The verdicts, whoever gives them."""
+        return self._observed if self._enforcement.checks else self._checks.verdicts
+
+    def _verdicts_of(
+        self, configurations: tuple[BalancerConfiguration, ...], seen: Observation
+    ) -> Mapping[TargetKey, Verdict]:
+        if not self._enforcement.checks:
+            return self._checks.verdicts
+        return observed.verdicts(configurations, seen.data_plane, self._observed)
+
+    def _observe(self, configurations: tuple[BalancerConfiguration, ...]) -> None:
+        """Take over what the data plane saw in the last pass."""
+        seen = self._loop.last or Observation()
+        before, self._observed = self._observed, self._verdicts_of(configurations, seen)
+        for event in observed.events(configurations, before, self._observed):
+            log.info("health changed", service=str(event.service_id), address=str(event.address), up=event.up)
+            self._on_event(event)
+        if before != self._observed:
+            self._news.set()
 
     def _check_all(self) -> frozenset[TargetKey]:
         """Check what is carried now; returns the targets that are new and UNKNOWN."""
         self._news.set()
-        return self._checks.set_targets(serving.targets(self._keeper.state.configurations))
+        checked = () if self._enforcement.checks else self._keeper.state.configurations
+        return self._checks.set_targets(serving.targets(checked))
 
     def _on_verdict(self) -> None:
         self._loop.poke()
@@ -207,7 +255,7 @@ class LBAgent:
         while True:
             await self._news.wait()
             self._news.clear()
-            decided = ((key, each) for key, each in self._checks.verdicts.items() if each.health is not Health.UNKNOWN)
+            decided = ((key, each) for key, each in self._known().items() if each.health is not Health.UNKNOWN)
             verdicts = tuple(SavedVerdict(key, verdict) for key, verdict in decided)
             if verdicts == saved:
                 continue

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
+from bascule.agents.lb_node.locality import with_local
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.passes import Pass
 from bascule.announcers.interface import Announcer
-from bascule.dataplanes.interface import DataPlane
+from bascule.dataplanes.interface import CheckingDataPlane, DataPlane
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.reports import AnnouncerReport, DataPlaneReport
+from bascule.model.virtual_services import ForwardingMethod, VirtualService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,16 @@ class Observation:
 class Enforcement:
     """Applies what is desired by way of the two drivers. Call from one thread at a time."""
 
-    def __init__(self, data_plane: DataPlane, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        data_plane: DataPlane,
+        announcer: Announcer,
+        own_addresses: Callable[[], frozenset[IPAddress]] = frozenset,
+    ) -> None:
+        """`own_addresses` are the node's, asked at every pass: backends there are reached without a network."""
+        self._own_addresses = own_addresses
+        self.data_plane_name, self.capabilities = data_plane.name, data_plane.capabilities
+        self._own: frozenset[IPAddress] = frozenset()
         self._data_plane = data_plane
         self._announcer = announcer
         self._started: set[str] = set()
@@ -39,9 +50,20 @@ class Enforcement:
         self._drawn: Set[IPAddress] | None = None
         self._heard: AnnouncerReport | None = None
 
+    @property
+    def checks(self) -> bool:
+        """Whether the data plane checks its backends itself."""
+        return self._data_plane.capabilities.checks
+
+    def require(self, services: tuple[VirtualService, ...]) -> None:
+        """Raises SystemFailure when a data plane that checks its backends itself cannot carry these services."""
+        if isinstance(self._data_plane, CheckingDataPlane):
+            self._data_plane.require(services)
+
     def apply(self, desired: Desired) -> Observation:
         """One pass. An address is announced only after the data plane said in this very pass that it is ready."""
         current = Pass()
+        desired = self._with_local(desired, current)
         announcing = self._start("announcer", self._announcer.start, current)
         self._withdraw_unwanted(desired, current)
         data_plane = self._serve(desired, current)
@@ -63,6 +85,13 @@ class Enforcement:
         """Let go of the drivers' handles. Forwarding and announcing go on."""
         self._data_plane.close()
         self._announcer.close()
+
+    def _with_local(self, desired: Desired, current: Pass) -> Desired:
+        if ForwardingMethod.LOCAL in self.capabilities.methods:
+            # A kernel that does not tell is no reason to send elsewhere what was local.
+            found = current.attempt("own addresses", self._own_addresses)
+            self._own = self._own if found is None else found
+        return with_local(desired, self._own, self.capabilities)
 
     def _start(self, who: str, start: Callable[[], None], current: Pass) -> bool:
         if who not in self._started and current.succeeds(who, start):

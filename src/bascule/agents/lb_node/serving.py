@@ -10,12 +10,14 @@ from uuid import UUID
 from bascule.agents.lb_node.quorum import weight_of
 from bascule.healthchecks.interface import Target, TargetKey
 from bascule.healthchecks.verdict import Verdict
+from bascule.model import demands
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration
-from bascule.model.errors import InvalidInput, Taken
+from bascule.model.data_planes import Capabilities
+from bascule.model.errors import Conflict, InvalidInput, Taken
 from bascule.model.health_check_rules import PORT_MAX, problem_of
 from bascule.model.health_checks import Health, OnFailure
-from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
 
 _WEIGHT_MAX = 100
 _SEED_MAX = 2**64 - 1
@@ -35,22 +37,44 @@ def desire(
     verdicts: Mapping[TargetKey, Verdict],
     leaving: Set[UUID],
     quorums: Mapping[UUID, bool] = MappingProxyType({}),
+    *,
+    unjudged: bool = False,
 ) -> Desired:
     """All the node should do. Load balancers that are `leaving` are still served, but draw no more traffic.
 
     Whether backends are healthy does not matter for the announcement: without any, the data plane refuses the traffic,
-    and the client learns at once. `quorums` are the services' states; one that has none yet is up.
+    and the client learns at once. `quorums` are the services' states; one that has none yet is up. `unjudged` is for a
+    data plane that checks its backends itself: it gets all of them, and what to check.
     """
     configurations = tuple(configurations)
     return Desired(
         addresses=frozenset(each.address for each in configurations),
         services=tuple(
-            _service(each, service, verdicts, up=quorums.get(service.id, True))
+            _unjudged(each, service)
+            if unjudged
+            else _service(each, service, verdicts, up=quorums.get(service.id, True))
             for each in configurations
             for service in each.services
         ),
         announced=frozenset(
             each.address for each in configurations if each.announced and each.load_balancer_id not in leaving
+        ),
+    )
+
+
+def _unjudged(configuration: BalancerConfiguration, service: ServiceConfiguration) -> VirtualService:
+    return VirtualService(
+        key=ServiceKey(configuration.address, service.protocol, service.port),
+        strategy=service.strategy,
+        hash_source_port=service.hash_source_port,
+        hash_seed=configuration.hash_seed,
+        persistence=service.persistence,
+        health_check=service.health_check,
+        backends=tuple(
+            VirtualBackend(
+                address=backend.address, weight=backend.weight, target_port=service.target_port, method=backend.method
+            )
+            for backend in sorted(service.backends, key=lambda each: address_order(each.address))
         ),
     )
 
@@ -83,7 +107,7 @@ def _service(
                 address=address,
                 weight=weight,
                 target_port=service.target_port,
-                method=methods.get(address, ForwardingMethod.TUNNEL),
+                method=methods.get(address, service.sorry_method),
             )
             for address, weight in sorted(weights.items(), key=lambda item: address_order(item[0]))
         ),
@@ -125,6 +149,15 @@ def check(configurations: Iterable[BalancerConfiguration]) -> None:
                 field="address",
             )
         _check_one(configuration)
+
+
+def check_carried(configuration: BalancerConfiguration, name: str, capabilities: Capabilities) -> None:
+    """Refuse at once what the node's data plane has not: a pass would fail for every load balancer. Raises Conflict."""
+    lacking = ", ".join(
+        demand.words for demand in demands.missing(demands.of_configuration(configuration), capabilities)
+    )
+    if lacking:
+        raise Conflict(f"This node's data plane {name} has no {lacking}: register the node with what it runs.")
 
 
 def _check_one(configuration: BalancerConfiguration) -> None:

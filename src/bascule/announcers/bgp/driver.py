@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Set
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from bascule.announcers.bgp.render import BgpOptions, render
@@ -38,9 +38,21 @@ class BgpAnnouncer:
         self._keep_bird()
 
     def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
-        """Compare the routes the kernel has with `addresses`, and see that BIRD runs with our configuration."""
+        """Compare the routes the kernel has with `addresses`, and see that BIRD runs with our configuration.
+
+        Raises SystemFailure, after all else is done, when there is no neighbor of an address's family: nobody would
+        hear of it, so it gets no route and is not reported as announced.
+        """
+        unheard = {address for address in addresses if address.version not in self._options.families}
         # Routes first: a BIRD that is about to start must find the right ones.
-        return (*self._keep_routes(addresses), *self._keep_bird())
+        repairs = (*self._keep_routes(addresses - unheard), *self._keep_bird())
+        if unheard:
+            first = min(unheard, key=address_order)
+            raise SystemFailure(
+                f"{first} cannot be announced: no BGP neighbor is of IPv{first.version}. Add one to"
+                " BASCULE_BGP_NEIGHBORS."
+            )
+        return repairs
 
     def _keep_routes(self, addresses: Set[IPAddress]) -> list[str]:
         present = self._routes.present()
@@ -98,13 +110,14 @@ class BgpAnnouncer:
         sessions = tuple(self._session(protocol) for protocol in protocols if protocol.kind == "BGP")
         missing = {neighbor.address for neighbor in self._options.neighbors} - {each.neighbor for each in sessions}
         down = tuple(
-            SessionReport(neighbor=address, state="BIRD does not answer", up=False) for address in sorted(missing)
+            SessionReport(neighbor=address, state="BIRD does not answer", up=False)
+            for address in sorted(missing, key=address_order)
         )
         return AnnouncerReport(announced=self._routes.present(), sessions=sessions + down)
 
     def _session(self, protocol: BirdProtocol) -> SessionReport:
         state = protocol.details.get("BGP state", protocol.info)
-        neighbor = IPv4Address(protocol.details["Neighbor address"])
+        neighbor = ip_address(protocol.details["Neighbor address"])
         return SessionReport(neighbor=neighbor, state=state, up=state == "Established")
 
     def close(self) -> None:

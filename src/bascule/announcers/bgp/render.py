@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -19,22 +19,29 @@ _TEMPLATE = """\
 # Written by the bascule LB agent, which writes it again when it is changed.
 log "{{ log }}" 1048576 "{{ log }}.old" { info, remote, warning, error, auth, fatal, bug };
 router id {{ router_id }};
+{% for channel in channels %}
 
-ipv4 table vips;
+{{ channel.name }} table {{ channel.table }};
+{% endfor %}
 
 protocol device { }
 
 # What the agent puts into kernel table {{ table }} is announced. Nothing is ever written back to the kernel.
-protocol kernel announced {
+{% for channel in channels %}
+{% if not loop.first %}
+
+{% endif %}
+protocol kernel {{ channel.source }} {
   learn;
   kernel table {{ table }};
   scan time 10;
-  ipv4 {
-    table vips;
-    import where krt_source = {{ owner }} && net.len = 32;
+  {{ channel.name }} {
+    table {{ channel.table }};
+    import where krt_source = {{ owner }} && net.len = {{ channel.bits }};
     export none;
   };
 }
+{% endfor %}
 
 protocol bfd {
   interface "*" {
@@ -44,6 +51,7 @@ protocol bfd {
   };
 }
 {% for neighbor in neighbors %}
+{% set channel = by_family[neighbor.address.version] %}
 
 protocol bgp router{{ loop.index }} {
   local as {{ local_as }};
@@ -54,10 +62,10 @@ protocol bgp router{{ loop.index }} {
   connect retry time 2;
   connect delay time 1;
   error wait time 1, 10;
-  ipv4 {
-    table vips;
+  {{ channel.name }} {
+    table {{ channel.table }};
     import none;
-    export where proto = "announced";
+    export where proto = "{{ channel.source }}";
     next hop self;
   };
 }
@@ -65,18 +73,35 @@ protocol bgp router{{ loop.index }} {
 
 
 @dataclass(frozen=True, slots=True)
+class _Channel:
+    """What a session carries: addresses of its own family, so that the router's next hop is one of that family too."""
+
+    name: str
+    table: str
+    source: str
+    bits: int
+
+
+_CHANNELS = {4: _Channel("ipv4", "vips", "announced", 32), 6: _Channel("ipv6", "vips6", "announced6", 128)}
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A router and its AS number."""
+    """A router and its AS number. It hears of the addresses of its own family."""
 
     address: IPAddress
     asn: int
 
     @classmethod
     def parse(cls, text: str) -> Neighbor:
-        """Read "192.0.2.1/65000". Raises InvalidInput."""
-        address, _, asn = text.partition("/")
+        """Read "192.0.2.1/65000" or "2001:db8::1/65000". Raises InvalidInput."""
+        host, _, asn = text.partition("/")
         try:
-            return cls(IPv4Address(address), _as_number(int(asn)))
+            address = ip_address(host)
+            # A link's own addresses need the link's name, which may hold anything.
+            if address.is_link_local or "%" in host:
+                raise InvalidInput(f"{host} is known on one link only: give the neighbor's global or private address.")
+            return cls(address, _as_number(int(asn)))
         except ValueError:
             raise InvalidInput(f"{text!r} is not a neighbor: write address/AS, such as 192.0.2.1/65000.") from None
 
@@ -92,6 +117,11 @@ class BgpOptions:
     bfd_multiplier: int = 3
     table: int = 7900
     owner: int = 79
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The families of which there is a neighbor to tell."""
+        return frozenset(neighbor.address.version for neighbor in self.neighbors)
 
     def __post_init__(self) -> None:
         for number in (self.local_as, *(neighbor.asn for neighbor in self.neighbors)):
@@ -125,4 +155,7 @@ def render(options: BgpOptions, log: Path) -> str:
         bfd_multiplier=options.bfd_multiplier,
         local_as=options.local_as,
         neighbors=options.neighbors,
+        by_family=_CHANNELS,
+        # A kernel may have no IPv6: it is not asked for it unless somebody would hear of it.
+        channels=[_CHANNELS[family] for family in sorted(options.families | {4})],
     )

@@ -52,6 +52,7 @@ def view(pool: InstancePool) -> InstancePoolView:
                 address=member.address,
                 hypervisor=member.hypervisor_id,
                 weight=member.weight,
+                forwarding_method=member.forwarding_method,
                 evicted=member.evicted,
                 active=member.id in active,
             )

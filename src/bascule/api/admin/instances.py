@@ -8,11 +8,13 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
+from bascule.api import carrying
 from bascule.api.admin.instance_pools import view
 from bascule.api.context import Ctx
 from bascule.model.errors import InvalidInput
 from bascule.model.instance_pools import Instance
-from bascule.store import changes, hypervisors, instance_pools, instances
+from bascule.model.virtual_services import ForwardingMethod
+from bascule.store import changes, hypervisors, instance_pools, instances, load_balancers, services
 from bascule.wire.admin_v1 import InstanceCreate, InstancePoolView, InstanceUpdate
 
 router = APIRouter(prefix="/admin/v1/instance-pools/{id}/instances", tags=["operators: instance pools"])
@@ -29,7 +31,9 @@ def create_instance(context: Ctx, id: UUID, body: InstanceCreate) -> InstancePoo
             address=body.address,
             hypervisor_id=_hypervisor(connection, body.hypervisor),
             weight=body.weight,
+            forwarding_method=body.forwarding_method,
         )
+        _check_users(connection, id, instance)
         instances.insert(connection, id, instance)
         return _changed(context, connection, id, "register-instance")
 
@@ -42,12 +46,15 @@ def update_instance(
     body: InstanceUpdate,
 ) -> InstancePoolView:
     """Change a member: move it to another hypervisor, weigh it anew, let an evicted one serve again."""
-    given = {name: getattr(body, name) for name in body.model_fields_set - {"hypervisor"}}
+    given = {name: getattr(body, name) for name in body.model_fields_set - {"hypervisor", "forwarding_method"}}
     with context.database.write() as connection:
         instance_pools.lock_for_change(connection, id)
         instance = replace(instances.get(connection, id, instance_id), **given)
         if body.hypervisor is not None:
             instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor))
+        if body.forwarding_method is not None:
+            instance = replace(instance, forwarding_method=_method_of(body.forwarding_method))
+            _check_users(connection, id, instance)
         instances.update(connection, instance)
         return _changed(context, connection, id, "update-instance")
 
@@ -60,6 +67,17 @@ def delete_instance(context: Ctx, id: UUID, instance_id: UUID) -> InstancePoolVi
         instances.get(connection, id, instance_id)
         instances.delete(connection, instance_id)
         return _changed(context, connection, id, "delete-instance")
+
+
+def _method_of(word: str) -> ForwardingMethod | None:
+    return None if word == "as-service" else ForwardingMethod(word)
+
+
+def _check_users(connection: Connection, pool_id: UUID, instance: Instance) -> None:
+    users = [
+        (load_balancers.get(connection, one), service) for one, service in services.using_pool(connection, pool_id)
+    ]
+    carrying.check_instance(connection, users, instance)
 
 
 def _changed(context: Ctx, connection: Connection, pool_id: UUID, command: str) -> InstancePoolView:

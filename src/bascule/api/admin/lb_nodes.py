@@ -35,6 +35,7 @@ def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
         agent=Agent(url=body.agent_url, token=body.agent_token),
         failure_domain=body.failure_domain,
         enabled=body.enabled,
+        data_plane=body.data_plane,
     )
     with context.database.write() as connection:
         lb_nodes.insert(connection, node)
@@ -51,7 +52,7 @@ def get_lb_node(context: Ctx, id: UUID) -> LBNodeView:  # noqa: A002
 
 @router.put("/{id}")
 def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  # noqa: A002
-    """Change an LB node. Disable it to move its load balancers to others."""
+    """Change an LB node. Disabled, or with a data plane that cannot carry them, it loses load balancers to others."""
     with context.database.write() as connection:
         present = lb_nodes.lock_for_change(connection, id)
         node = replace(
@@ -60,6 +61,7 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
             agent=Agent(url=body.agent_url or present.agent.url, token=body.agent_token or present.agent.token),
             failure_domain=present.failure_domain if body.failure_domain is None else body.failure_domain,
             enabled=present.enabled if body.enabled is None else body.enabled,
+            data_plane=body.data_plane or present.data_plane,
         )
         lb_nodes.update(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was changed")
@@ -93,5 +95,6 @@ def _view(node: LBNode, carried: int) -> LBNodeView:
         agent_url=node.agent.url,
         failure_domain=node.failure_domain,
         enabled=node.enabled,
+        data_plane=node.data_plane,
         load_balancers=carried,
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from pyroute2 import IPRoute
@@ -14,10 +13,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 
-# The label marks the addresses that are ours, across restarts: the interface may be one that others use too.
+# These mark the addresses that are ours, across restarts: the interface may be one that others use too. An IPv6 address
+# has no label; it has a protocol number (IFA_PROTO, Linux 5.18), ours is the same as that of our routes.
 _LABEL = "bascule-vip"
+_OWNER = 79
 _ALREADY_GONE = 99  # EADDRNOTAVAIL
 _UP = 1  # IFF_UP
+_NO_DETECTION = 0x2  # IFA_F_NODAD
 
 
 class Addresses:
@@ -65,6 +67,11 @@ class Addresses:
             changing = sorted(addresses - ours if command == "add" else ours - addresses, key=address_order)
             for address in changing:
                 _one(netlink, command, index, address)
+            if command == "add" and changing and (strangers := addresses - _ours(netlink, index)):
+                raise SystemFailure(
+                    f"The kernel does not remember that {min(strangers, key=address_order)} is ours: IPv6 addresses"
+                    " need Linux 5.18 or later; and nobody else may hold them on this node."
+                )
         words = "Added address {} to {}." if command == "add" else "Removed address {} from {}."
         return tuple(words.format(address, self._interface) for address in changing)
 
@@ -75,18 +82,29 @@ class Addresses:
 
 def _ours(netlink: Any, index: int) -> frozenset[IPAddress]:
     return frozenset(
-        IPv4Address(message.get("local") or message.get("address"))
-        for message in netlink.get_addr(index=index, family=socket.AF_INET)
-        if message.get("label") == _LABEL
+        ip_address(message.get("local") or message.get("address"))
+        for message in netlink.get_addr(index=index)
+        if message.get("label") == _LABEL or message.get("proto") == _OWNER
     )
 
 
 def _one(netlink: Any, command: str, index: int, address: IPAddress) -> None:
     try:
-        netlink.addr(command, index=index, address=str(address), prefixlen=32, label=_LABEL)
+        netlink.addr(command, index=index, address=str(address), **_marks(address))
     except NetlinkError as error:
         if not (command == "del" and error.code == _ALREADY_GONE):
             raise
+
+
+def _marks(address: IPAddress) -> dict[str, object]:
+    """All else that the kernel is told of an address.
+
+    IPv6's detection of duplicates is off: other LB nodes have the address too, and until it ended the address would not
+    answer. And it is not to be preferred: the node would use it as its own when it speaks first (RFC 6724, rule 3).
+    """
+    if address.version == 4:
+        return {"prefixlen": 32, "label": _LABEL}
+    return {"prefixlen": 128, "proto": _OWNER, "flags": _NO_DETECTION, "preferred_lft": 0}
 
 
 @contextmanager

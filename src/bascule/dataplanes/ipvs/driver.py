@@ -3,24 +3,27 @@
 Nothing is remembered that the kernel cannot tell: a process that starts finds the addresses that are ours by their
 label, and every virtual server of such an address is ours. Virtual servers of other addresses are somebody else's: they
 are left alone, and named once.
+
+The outer source of a tunnel is not said here. For IPv4, IPVS takes what the route to the backend names (`src`): the
+operator sets that route. For IPv6 it takes what RFC 6724 chooses from the addresses of the link that leads there, and
+the route's `src` is not asked: hypervisors must accept tunnels from that link's prefix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from ipaddress import IPv4Address
 
 from bascule.dataplanes.interface import require_carryable
 from bascule.dataplanes.ipvs import reading, sysctls, writing
 from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
-from bascule.dataplanes.ipvs.translate import refuse, translate
+from bascule.dataplanes.ipvs.translate import misfit, refuse, translate
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
-from bascule.model.virtual_services import ServiceKey, VirtualService
+from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 
 INTERFACE = "bascule-ipvs"
 
@@ -31,14 +34,17 @@ class IpvsDataPlane:
     name = "ipvs"
     capabilities = CAPABILITIES[DataPlaneName.IPVS]
 
-    def __init__(self, *, interface: str = INTERFACE) -> None:
-        """`interface` holds the VIPs; it becomes a dummy link if it is missing."""
+    def __init__(self, *, interface: str = INTERFACE, timeouts: writing.Timeouts | None = None) -> None:
+        """`interface` holds the VIPs; it becomes a dummy link if it is missing. `timeouts` are the kernel's own."""
+        self._name = interface
         self._interface = Addresses(interface)
+        self._timeouts = timeouts or writing.Timeouts()
         self._started = False
         self._notes: tuple[str, ...] = ()
         self._addresses: frozenset[IPAddress] = frozenset()
         self._wanted: tuple[VirtualServer, ...] = ()
         self._foreign: frozenset[str] = frozenset()
+        self._left_out: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """See that the kernel has IPVS; what is in its table forwards on."""
@@ -47,13 +53,16 @@ class IpvsDataPlane:
         self._started = True
 
     def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
-        """See the contract. An address of a service counts as held."""
+        """See the contract. An address of a service counts as held.
+
+        A service that IPVS cannot carry (`translate.misfit`) is left out, and a sentence says why.
+        """
         self._require_start()
         require_carryable(self, services)
         notes, self._notes = self._notes, ()
         held = frozenset(addresses) | {service.key.address for service in services}
-        wanted = (*map(translate, services), *refuse(held))
-        notes += (*sysctls.enforce(), *self._interface.prepare())
+        wanted = (*(translate(each) for each in services if not misfit(each)), *refuse(held))
+        notes += (*self._prepare(held, services), *self._leave_out(services))
         leaving = self._interface.present() - held
         ours = held | leaving | self._addresses
         # Before an address is held and until it is gone, its other ports are refused: the node's daemons listen there.
@@ -81,13 +90,30 @@ class IpvsDataPlane:
         """Nothing is held open; the kernel forwards on."""
         self._started = False
 
+    def _prepare(self, held: Set[IPAddress], services: Iterable[VirtualService]) -> tuple[str, ...]:
+        """All but addresses and entries."""
+        translated = {
+            service.key.address.version
+            for service in services
+            for backend in service.backends
+            if backend.method is ForwardingMethod.TRANSLATION
+        }
+        notes = (*sysctls.enforce(), *sysctls.forward(translated), *writing.keep_timeouts(self._timeouts))
+        notes += self._interface.prepare()
+        return notes + (sysctls.take_ipv6(self._name) if any(each.version == 6 for each in held) else ())
+
+    def _leave_out(self, services: Iterable[VirtualService]) -> tuple[str, ...]:
+        """Say once of a service that it has no entry. Its port refuses; failing the pass would stop all the others."""
+        reasons = {service.key: reason for service in services if (reason := misfit(service))}
+        found = frozenset(f"Left out {key}, which refuses: {reason}." for key, reason in reasons.items())
+        new, self._left_out = sorted(found - self._left_out), found
+        return tuple(new)
+
     def _write(self, ours: Set[IPAddress], wanted: Iterable[VirtualServer]) -> tuple[str, ...]:
         found, others = reading.read(ours)
         changes = diff((each.server for each in found), wanted)
         if changes:
-            with writing.connect() as netlink:
-                for change in changes:
-                    writing.apply(netlink, change)
+            writing.write(changes)
         foreign = frozenset(others)
         new, self._foreign = sorted(foreign - self._foreign), foreign
         return (
@@ -109,15 +135,17 @@ def _report(found: Found) -> VirtualServiceReport:
         VirtualBackendReport(
             address=to.address,
             weight=to.weight,
+            method=to.method,
+            port=to.port,
             traffic=load.traffic,
             active_connections=load.active,
             inactive_connections=load.inactive,
         )
         for to, load in zip(found.server.destinations, found.loads, strict=True)
-        if isinstance(to.address, IPv4Address)
     )
     return VirtualServiceReport(
         key=found.server.key,
+        scheduler=found.server.scheduler,
         traffic=found.traffic,
         backends=tuple(sorted(backends, key=lambda each: address_order(each.address))),
     )

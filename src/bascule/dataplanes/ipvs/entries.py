@@ -18,7 +18,7 @@ EVERY_PORT = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where a virtual server sends connections. Ours are all of IPv4; a foreign hand may write others."""
+    """Where a virtual server sends connections: of either family, whatever the server's is, as far as tunnels go."""
 
     address: IPAddress
     port: int
@@ -31,23 +31,34 @@ class Destination:
         return self.address, self.port
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualServer:
-    """An entry for one address, protocol and port; port 0 takes what no other entry of the address does."""
+    """An entry for one address, protocol and port; port 0 takes what no other entry of the address does.
+
+    A persistent one remembers each client's network, of `prefix_length` bits (None: each address), for `timeout`
+    seconds.
+    """
 
     key: ServiceKey
     scheduler: str
     flags: int = 0
     timeout: int = 0
+    prefix_length: int | None = None
     destinations: tuple[Destination, ...] = ()
 
     @property
-    def settings(self) -> tuple[str, int, int]:
+    def client_bits(self) -> int:
+        """The prefix length in full: the kernel always has one."""
+        return self.key.address.max_prefixlen if self.prefix_length is None else self.prefix_length
+
+    @property
+    def settings(self) -> tuple[str, int, int, int]:
         """All that can be changed without touching a destination."""
-        return self.scheduler, self.flags, self.timeout
+        return self.scheduler, self.flags, self.timeout, self.client_bits
 
     def __str__(self) -> str:
         words = str(self.key)

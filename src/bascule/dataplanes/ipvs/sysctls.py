@@ -1,12 +1,13 @@
-"""The settings of IPVS that forwarding depends on: one set per network namespace, written and read back."""
+"""The kernel's settings that forwarding depends on: one set per network namespace, written and read back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from bascule.model.errors import SystemFailure
 
-_FOLDER = Path("/proc/sys/net/ipv4/vs")
+_NET = Path("/proc/sys/net")
 WANTED = {
     # A connection may begin on another LB node and come here when that dies: choose a destination for it although we
     # never saw its first packet. With maglev-hash it is the one that it had.
@@ -29,22 +30,54 @@ WANTED = {
 
 
 def enforce() -> tuple[str, ...]:
-    """Set what differs, in the calling thread's network namespace. Returns a sentence each; raises SystemFailure."""
-    changed = [name for name, value in WANTED.items() if _read(name) != value]
+    """Set what differs of IPVS, in the calling thread's namespace. Returns a sentence each; raises SystemFailure."""
+    return _set({f"ipv4/vs/{name}": value for name, value in WANTED.items()})
+
+
+def take_ipv6(interface: str) -> tuple[str, ...]:
+    """See that the interface may have IPv6 addresses: where that is disabled, the kernel takes none."""
+    return _set({f"ipv6/conf/{interface}/disable_ipv6": "0"})
+
+
+def forward(families: Set[int]) -> tuple[str, ...]:
+    """See that the kernel forwards: replies of translated connections come back by this node.
+
+    A kernel that forwards IPv6 turns a deaf ear to router advertisements, from which this node may have its own default
+    route: interfaces that hear them (`accept_ra` 1) go on doing so (2).
+    """
+    changed: tuple[str, ...] = ()
+    if 4 in families:
+        changed += _set({"ipv4/ip_forward": "1"})
+    if 6 in families and _read("ipv6/conf/all/forwarding") != "1":
+        hearing = [
+            path.relative_to(_NET).as_posix()
+            for path in sorted(_NET.glob("ipv6/conf/*/accept_ra"))
+            if path.read_text().strip() == "1"
+        ]
+        changed += _set(dict.fromkeys(hearing, "2"))
+        changed += _set({"ipv6/conf/all/forwarding": "1"})
+    return changed
+
+
+def _set(wanted: Mapping[str, str]) -> tuple[str, ...]:
+    changed = [name for name, value in wanted.items() if _read(name) != value]
     for name in changed:
         try:
-            (_FOLDER / name).write_text(WANTED[name])
+            (_NET / name).write_text(wanted[name])
         except OSError as error:
-            raise SystemFailure(f"Cannot set net.ipv4.vs.{name}: {error.strerror}. Run as root.") from error
-        if _read(name) != WANTED[name]:
-            raise SystemFailure(f"net.ipv4.vs.{name} does not become {WANTED[name]}: who else sets it?")
-    return tuple(f"Set net.ipv4.vs.{name} to {WANTED[name]}." for name in changed)
+            raise SystemFailure(f"Cannot set {_spoken(name)}: {error.strerror}. Run as root.") from error
+        if _read(name) != wanted[name]:
+            raise SystemFailure(f"{_spoken(name)} does not become {wanted[name]}: who else sets it?")
+    return tuple(f"Set {_spoken(name)} to {wanted[name]}." for name in changed)
 
 
 def _read(name: str) -> str:
     try:
-        return (_FOLDER / name).read_text().strip()
+        return (_NET / name).read_text().strip()
     except OSError as error:
-        raise SystemFailure(
-            f"Cannot read net.ipv4.vs.{name}: {error.strerror}. Load ip_vs of Linux 4.1 or later."
-        ) from error
+        advice = "Boot with IPv6 (ipv6.disable=0)" if name.startswith("ipv6/") else "Load ip_vs of Linux 4.1 or later"
+        raise SystemFailure(f"Cannot read {_spoken(name)}: {error.strerror}. {advice}.") from error
+
+
+def _spoken(name: str) -> str:
+    return f"net.{name.replace('/', '.')}"

@@ -1,79 +1,74 @@
-"""Writes IPVS's entries by generic netlink, in the calling thread's network namespace.
-
-A trap of pyroute2 0.9: its command "update" sends the kernel's *delete*; "set" is the change.
-"""
+"""Writes IPVS's entries and timeouts, in the calling thread's network namespace."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
-from pyroute2.ipvs import IPVS, IPVSDest, IPVSService
-from pyroute2.netlink.exceptions import NetlinkError
-
-from bascule.dataplanes.ipvs import layout, reading
+from bascule.dataplanes.ipvs import layout
 from bascule.dataplanes.ipvs.diff import Change
-from bascule.dataplanes.ipvs.entries import Destination, VirtualServer
+from bascule.dataplanes.ipvs.netlink import Ipvs, Refused, connect
 from bascule.model.errors import SystemFailure
 
-_EVERYTHING = 0xFFFFFFFF
+_SERVER = {"add": layout.NEW_SERVICE, "set": layout.SET_SERVICE, "del": layout.DELETE_SERVICE}
+_DESTINATION = {"add": layout.NEW_DESTINATION, "set": layout.SET_DESTINATION, "del": layout.DELETE_DESTINATION}
 
 
-@contextmanager
-def connect() -> Iterator[Any]:
-    """A netlink socket of IPVS. Raises SystemFailure, also for what is done with it meanwhile."""
-    reading.require()
-    try:
-        with IPVS() as netlink:
-            yield netlink
-    except NetlinkError as error:
-        raise SystemFailure(_explain(error)) from error
-    except OSError as error:
-        raise SystemFailure(f"IPVS cannot be reached by netlink: {error}. Run as root.") from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds of silence after which IPVS forgets a connection; the kernel's own unless said otherwise.
+
+    They are the namespace's, not a service's: an open TCP connection, one of which a side has closed its half, and a
+    flow of UDP.
+    """
+
+    tcp: int = 900
+    tcp_fin: int = 120
+    udp: int = 300
 
 
-def _explain(error: NetlinkError) -> str:
-    if error.code == errno.EPERM:
-        return "The kernel lets only root (CAP_NET_ADMIN) change IPVS: run as root."
-    return f"IPVS refused a request: {error}."
+def write(changes: Iterable[Change]) -> None:
+    """Make the changes, in their order. Raises SystemFailure at the first that the kernel refuses."""
+    with connect("be changed") as ipvs:
+        for change in changes:
+            _apply(ipvs, change)
 
 
-def apply(netlink: Any, change: Change) -> None:
+def keep_timeouts(wanted: Timeouts) -> tuple[str, ...]:
+    """Set the timeouts if they differ. Returns a sentence for each that did."""
+    with connect("tell its timeouts, or take them") as ipvs:
+        found = layout.parse_timeouts(ipvs.ask(layout.GET_CONFIG))
+        if found == astuple(wanted):
+            return ()
+        ipvs.tell(layout.SET_CONFIG, layout.timeouts(wanted.tcp, wanted.tcp_fin, wanted.udp))
+    pairs = zip(("TCP", "TCP FIN", "UDP"), found, astuple(wanted), strict=True)
+    return tuple(
+        f"Set IPVS's timeout of {name} to {after} seconds." for name, before, after in pairs if before != after
+    )
+
+
+def _apply(ipvs: Ipvs, change: Change) -> None:
     """One change. Raises SystemFailure when a module for the scheduler is missing."""
-    service = _service(change.server)
     try:
         if change.destination is None:
-            netlink.service(change.action, service=service)
+            ipvs.tell(_SERVER[change.action], layout.service(change.server))
         else:
-            netlink.dest(change.action, service=service, dest=_dest(change.destination))
-    except NetlinkError as error:
-        if error.code == errno.ENOENT and change.destination is None and change.action != "del":
+            which = layout.which_service(change.server.key)
+            ipvs.tell(_DESTINATION[change.action], which + layout.destination(change.destination))
+    except Refused as refusal:
+        if refusal.code == errno.ENOENT and change.destination is None and change.action != "del":
             name = change.server.scheduler
             raise SystemFailure(
                 f"This kernel has no IPVS scheduler {name}: load it, `modprobe ip_vs_{name}`."
-            ) from error
+            ) from refusal
         # Somebody else was quicker: the next pass sees what is left to do.
-        if error.code not in (errno.EEXIST, errno.ENOENT, errno.ESRCH):
-            raise SystemFailure(f"IPVS refused this: {change.sentence} {error}.") from error
+        if refusal.code not in (errno.EEXIST, errno.ENOENT, errno.ESRCH):
+            raise SystemFailure(f"IPVS refused this: {change.sentence} {refusal}.{_advice(change)}") from refusal
 
 
-def _service(server: VirtualServer) -> IPVSService:
-    return IPVSService(
-        addr=str(server.key.address),
-        port=server.key.port,
-        protocol=server.key.protocol.number,
-        sched_name=server.scheduler,
-        timeout=server.timeout,
-        flags={"flags": server.flags, "mask": _EVERYTHING},
-    )
-
-
-def _dest(destination: Destination) -> IPVSDest:
-    return IPVSDest(
-        addr=str(destination.address),
-        port=destination.port,
-        fwd_method=layout.METHODS[destination.method],
-        weight=destination.weight,
-    )
+def _advice(change: Change) -> str:
+    to = change.destination
+    if to is not None and to.address.version != change.server.key.address.version:
+        return " A service and a backend of two families cannot be while IPVS's sync daemon runs: stop it."
+    return ""

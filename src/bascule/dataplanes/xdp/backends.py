@@ -23,7 +23,8 @@ from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.neighbours import NextHop
 
-TUNNEL_OVERHEAD = 20
+# Bytes of an outer header, by the tunnel's family.
+TUNNEL_OVERHEAD = {4: 20, 6: 40}
 
 Placed = tuple[bytes, IPAddress]
 
@@ -85,7 +86,7 @@ class BackendTable:
         """Write the next hops into the entries. `transmit_on` are the interfaces where XDP receives."""
         receiving = frozenset(transmit_on)
         for (_, address), index in self._placed():
-            pointed = _pointed(self.entries[index], hops.get(address), receiving)
+            pointed = _pointed(self.entries[index], address, hops.get(address), receiving)
             if pointed != self.entries[index]:
                 self._write(index, pointed)
 
@@ -139,7 +140,7 @@ def _span(index: int) -> slice:
     return slice(index * BACKEND_SIZE, (index + 1) * BACKEND_SIZE)
 
 
-def _pointed(entry: BackendEntry, hop: NextHop | None, receiving: frozenset[int]) -> BackendEntry:
+def _pointed(entry: BackendEntry, address: IPAddress, hop: NextHop | None, receiving: frozenset[int]) -> BackendEntry:
     if hop is None or hop.mac is None:
         return replace(entry, flags=0)
     transmit = BACKEND_TRANSMIT if hop.ifindex in receiving and not hop.is_veth else 0
@@ -149,5 +150,5 @@ def _pointed(entry: BackendEntry, hop: NextHop | None, receiving: frozenset[int]
         destination_mac=hop.mac,
         source_mac=hop.source_mac,
         flags=BACKEND_RESOLVED | transmit,
-        inner_mtu=min(hop.mtu, 65535) - TUNNEL_OVERHEAD,
+        inner_mtu=min(hop.mtu, 65535) - TUNNEL_OVERHEAD[address.version],
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Set
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from mmap import mmap
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class XdpDataPlane:
         *,
         interfaces: tuple[str, ...],
         tunnel_source: IPv4Network,
+        tunnel_source_v6: IPv6Network,
         max_services: int,
         bpf_dir: Path,
         flow_buckets: int = 131072,
@@ -56,7 +57,7 @@ class XdpDataPlane:
         `bpf_dir` is where the maps are pinned; a bpf file system is mounted there unless it is on one.
         """
         self._attachments = tuple(Attachment(name) for name in interfaces)
-        self._settings = layout.pack_settings(tunnel_source, flow_buckets)
+        self._settings = layout.pack_settings(tunnel_source, tunnel_source_v6, flow_buckets)
         self._sizes = _sizes(max_services, flow_buckets)
         self._bpf_dir, self._idle = bpf_dir, idle
         self._refusal = Refusal()
@@ -92,10 +93,11 @@ class XdpDataPlane:
                     sentences += tables.apply(services)
                 pointing.look_after(receiving=self._receiving())
                 tables.keep_house()
-                sentences += self._refusal.enforce(held, _served(services))
+                self._addresses, self._services = held, services
                 for attachment in self._attachments:
                     sentences += attachment.enforce(loaded.program("balance"))
-                self._addresses, self._services = held, services
+                # Last, because it may fail for one address only: the others are ready then.
+                sentences += self._refusal.enforce(held, _served(services))
         except NetlinkError as error:
             raise SystemFailure(f"The kernel refused a netlink request: {error}. Run as root.") from error
         return sentences

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
@@ -14,7 +14,7 @@ from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualService
 
 # Change it whenever a struct of bpf/layout.h changes: pinned tables of another version are thrown away.
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 SERVICE_SLOTS = 4096
 SERVICE_PROBES = 16
@@ -34,9 +34,9 @@ FATES = (
     "too_big_answered",
     "passed_too_short",
     "passed_arp",
+    "passed_ndp",
     "passed_vlan",
-    "passed_ipv6",
-    "passed_not_ipv4",
+    "passed_not_ip",
     "passed_ip_options",
     "passed_fragment",
     "passed_not_tcp_udp",
@@ -50,8 +50,8 @@ FATES = (
 )
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_SERVICE = struct.Struct("<8sQIIII")
-_BACKEND = struct.Struct("<8s4sI6s6sBBH")
+_SERVICE = struct.Struct("<8sQIIII16s")
+_BACKEND = struct.Struct("<8s16s16sI6s6sBBHB3x")
 _TOTAL = struct.Struct("<QQ")
 SERVICE_SIZE = _SERVICE.size
 BACKEND_SIZE = _BACKEND.size
@@ -63,18 +63,37 @@ RING_SIZE = 4 * RING_SLOTS
 SEQUENCE_SIZE = 16 + 2 * SEQUENCE_SLOTS
 SEQUENCE_COUNTER_SIZE = 8
 NO_SERVICE = bytes(8)
+_IPV6 = 6
+_HEAD = struct.Struct(">BBH4s")
 
 
 def service_key(key: ServiceKey) -> bytes:
-    """The 8 bytes a packet is matched on."""
-    return struct.pack(">BxH4s", key.protocol.number, key.port, key.address.packed)
+    """What a packet is matched on: 8 bytes, and with IPv6 the 16 of the VIP behind them."""
+    address = key.address.packed
+    if key.address.version == _IPV6:
+        return _HEAD.pack(key.protocol.number, _IPV6, key.port, _xor_words(address)) + address
+    return _HEAD.pack(key.protocol.number, 0, key.port, address)
 
 
 def parse_service_key(data: bytes) -> ServiceKey:
     """The inverse of `service_key`."""
-    number, port, address = struct.unpack(">BxH4s", data)
+    number, _, port, address = _HEAD.unpack_from(data)
     protocol = next(protocol for protocol in Protocol if protocol.number == number)
-    return ServiceKey(IPv4Address(address), protocol, port)
+    return ServiceKey(ip_address(data[8:] or address), protocol, port)
+
+
+def _xor_words(address: bytes) -> bytes:
+    first, second, third, fourth = struct.unpack("=4I", address)
+    return struct.pack("=I", first ^ second ^ third ^ fourth)
+
+
+def _split(key: bytes) -> tuple[bytes, bytes]:
+    """The two parts of a key, as the structs have them."""
+    return key[:8], key[8:].ljust(16, b"\0")
+
+
+def _joined(head: bytes, vip: bytes) -> bytes:
+    return head + vip if head[1] == _IPV6 else head
 
 
 def service_seed(key: bytes, hash_seed: int) -> int:
@@ -93,9 +112,10 @@ def hash_mask(service: VirtualService) -> int:
 def pack_service(service: VirtualService, index: int, *, settled: bool) -> bytes:
     """One entry of the service table."""
     key = service_key(service.key)
+    head, vip = _split(key)
     flags = SERVICE_ROUND_ROBIN if service.strategy is Strategy.ROUND_ROBIN else 0
     flags |= SERVICE_SETTLED if settled else 0
-    return _SERVICE.pack(key, service_seed(key, service.hash_seed), index, hash_mask(service), flags, 0)
+    return _SERVICE.pack(head, service_seed(key, service.hash_seed), index, hash_mask(service), flags, 0, vip)
 
 
 def build_service_copy(entries: Iterable[bytes]) -> bytes:
@@ -109,25 +129,29 @@ def build_service_copy(entries: Iterable[bytes]) -> bytes:
                 table[place] = entry
                 break
         else:
-            raise SystemFailure(
-                f"The service table has no room for {parse_service_key(entry[:8])}: move a load balancer elsewhere."
-            )
+            key = parse_service_key(_key_of(entry))
+            raise SystemFailure(f"The service table has no room for {key}: move a load balancer elsewhere.")
     return bytes(table)
+
+
+def _key_of(entry: bytes) -> bytes:
+    fields = _SERVICE.unpack(entry)
+    return _joined(fields[0], fields[-1])
 
 
 def service_indexes(copy: bytes) -> dict[bytes, int]:
     """From service key to index, as a copy of the table has it."""
     entries = (_SERVICE.unpack_from(copy, offset) for offset in range(0, COPY_SIZE, SERVICE_SIZE))
-    return {entry[0]: entry[2] for entry in entries if entry[0] != NO_SERVICE}
+    return {_joined(entry[0], entry[-1]): entry[2] for entry in entries if entry[0] != NO_SERVICE}
 
 
 def without_settled(copy: bytes, keys: Set[bytes]) -> bytes:
     """The copy with the mark SETTLED taken off these services."""
     table = bytearray(copy)
     for offset in range(0, COPY_SIZE, SERVICE_SIZE):
-        key, seed, index, mask, flags, unused = _SERVICE.unpack_from(copy, offset)
-        if key in keys:
-            _SERVICE.pack_into(table, offset, key, seed, index, mask, flags & ~SERVICE_SETTLED, unused)
+        head, seed, index, mask, flags, unused, vip = _SERVICE.unpack_from(copy, offset)
+        if _joined(head, vip) in keys:
+            _SERVICE.pack_into(table, offset, head, seed, index, mask, flags & ~SERVICE_SETTLED, unused, vip)
     return bytes(table)
 
 
@@ -149,19 +173,26 @@ class BackendEntry:
 
     def pack(self) -> bytes:
         """The bytes of `struct backend`."""
-        address = self.address.packed if self.address else bytes(4)
+        family, address = (self.address.version, self.address.packed) if self.address else (0, b"")
         macs = self.destination_mac, self.source_mac
-        return _BACKEND.pack(self.service, address, self.ifindex, *macs, self.flags, self.weight, self.inner_mtu)
+        way = self.ifindex, *macs, self.flags, self.weight, self.inner_mtu
+        return _BACKEND.pack(*_split(self.service), address, *way, family)
+
+
+_TUNNEL_ENDS: Mapping[int, Callable[[bytes], IPAddress]] = {
+    4: lambda packed: IPv4Address(packed[:4]),
+    6: IPv6Address,
+}
 
 
 def parse_backend(data: bytes) -> BackendEntry | None:
     """The inverse of `BackendEntry.pack`; None for a free entry."""
-    service, address, ifindex, destination, source, flags, weight, inner_mtu = _BACKEND.unpack(data)
-    if service == NO_SERVICE:
+    head, vip, address, ifindex, destination, source, flags, weight, inner_mtu, family = _BACKEND.unpack(data)
+    if head == NO_SERVICE:
         return None
     return BackendEntry(
-        service=service,
-        address=IPv4Address(address) if any(address) else None,
+        service=_joined(head, vip),
+        address=_TUNNEL_ENDS[family](address) if family in _TUNNEL_ENDS else None,
         weight=weight,
         ifindex=ifindex,
         destination_mac=destination,
@@ -177,12 +208,13 @@ def pack_sequence(indexes: tuple[int, ...]) -> bytes:
     return struct.pack(f"<II{SEQUENCE_SLOTS}H", len(indexes), 0, *slots)
 
 
-def pack_settings(tunnel_source: IPv4Network, flow_buckets: int) -> bytes:
-    """The program's read-only data. Raises SystemFailure when the prefix is longer than /16."""
-    if tunnel_source.prefixlen > 16:
-        raise SystemFailure(f"The tunnel source {tunnel_source} is too narrow: give a /16 or a wider prefix.")
-    base = IPv4Address(int(tunnel_source.network_address) & 0xFFFF0000)
-    return base.packed + flow_buckets.to_bytes(4, "little")
+def pack_settings(tunnel_source: IPv4Network, tunnel_source_v6: IPv6Network, flow_buckets: int) -> bytes:
+    """The program's read-only data. Raises SystemFailure when a prefix is longer than /16, or /96 of IPv6."""
+    for source, longest in ((tunnel_source, 16), (tunnel_source_v6, 96)):
+        if source.prefixlen > longest:
+            raise SystemFailure(f"The tunnel source {source} is too narrow: give a /{longest} or a wider prefix.")
+    base, base_v6 = tunnel_source.network_address.packed, tunnel_source_v6.network_address.packed
+    return base[:2] + bytes(2) + flow_buckets.to_bytes(4, "little") + base_v6[:12]
 
 
 def sum_totals(values: Iterable[bytes]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bascule.dataplanes.xdp.layout import RING_SLOTS
 from bascule.dataplanes.xdp.library import library
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 
 
@@ -76,7 +76,7 @@ def fill_reference(shares: Sequence[Share], seed: int, slots: int = RING_SLOTS) 
 
 
 def _preferences(shares: Sequence[Share], seed: int, slots: int) -> _Preferences:
-    willing = sorted((share for share in shares if share.weight > 0), key=lambda share: share.address)
+    willing = sorted((share for share in shares if share.weight > 0), key=lambda share: address_order(share.address))
     walks = [permutation(share.address, seed, slots) for share in willing]
     # 50 slots in a row for each of two backends would spread as well, but move more slots when one leaves.
     divisor = math.gcd(*(share.weight for share in willing)) or 1

@@ -7,7 +7,7 @@ from collections.abc import Set
 from bascule.dataplanes.xdp import layout
 from bascule.dataplanes.xdp.refusal import addresses_on_loopback
 from bascule.dataplanes.xdp.tables import Tables
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import VirtualService
 from bascule.system.bpf import BpfMap, BpfObject
@@ -18,27 +18,36 @@ def observe(
 ) -> DataPlaneReport:
     """`addresses` are those that may be ready: they are if they are on `lo`, and all their services in the kernel."""
     in_kernel = tables.services.in_kernel()
-    keys = {layout.service_key(service.key): service.key for service in services}
-    incomplete = {key.address for packed, key in keys.items() if packed not in in_kernel}
+    wanted = {layout.service_key(service.key): service for service in services}
+    incomplete = {service.key.address for packed, service in wanted.items() if packed not in in_kernel}
     ours, others = addresses_on_loopback()
     counters = layout.sum_fates(loaded.map("counters").get_per_cpu(bytes(4)))
     return DataPlaneReport(
         ready=frozenset(addresses & (ours | others)) - incomplete,
-        services=tuple(_service(loaded, tables, packed, index) for packed, index in sorted(in_kernel.items())),
+        services=tuple(
+            _service(loaded, tables, packed, index, wanted.get(packed)) for packed, index in sorted(in_kernel.items())
+        ),
         counters=counters,
     )
 
 
-def _service(loaded: BpfObject, tables: Tables, packed: bytes, index: int) -> VirtualServiceReport:
+def _service(
+    loaded: BpfObject, tables: Tables, packed: bytes, index: int, wanted: VirtualService | None
+) -> VirtualServiceReport:
+    key = layout.parse_service_key(packed)
     totals = loaded.map("backend_totals")
     backends = (
         VirtualBackendReport(
-            address=address, weight=tables.backends.entries[place].weight, traffic=_traffic(totals, place)
+            address=address,
+            weight=tables.backends.entries[place].weight,
+            port=key.port,
+            traffic=_traffic(totals, place),
         )
-        for address, place in sorted(tables.backends.indexes(packed).items())
+        for address, place in sorted(tables.backends.indexes(packed).items(), key=lambda item: address_order(item[0]))
     )
     traffic = _traffic(loaded.map("service_totals"), index)
-    return VirtualServiceReport(key=layout.parse_service_key(packed), traffic=traffic, backends=tuple(backends))
+    scheduler = "" if wanted is None else wanted.strategy
+    return VirtualServiceReport(key=key, scheduler=scheduler, traffic=traffic, backends=tuple(backends))
 
 
 def _traffic(totals: BpfMap, index: int) -> Traffic:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bascule.dataplanes.xdp.layout import SEQUENCE_SLOTS
 from bascule.dataplanes.xdp.maglev import Share
+from bascule.model.addresses import address_order
 
 
 def interleave(shares: Sequence[Share]) -> tuple[int, ...]:
@@ -15,7 +16,7 @@ def interleave(shares: Sequence[Share]) -> tuple[int, ...]:
     A backend with k turns has them at the times 1/2k, 3/2k, 5/2k, ... of a round. Weights are scaled down when their
     turns would not fit (each keeps at least one).
     """
-    willing = sorted((share for share in shares if share.weight > 0), key=lambda share: share.address)
+    willing = sorted((share for share in shares if share.weight > 0), key=lambda share: address_order(share.address))
     if not willing:
         return ()
     turns = _turns([share.weight for share in willing])

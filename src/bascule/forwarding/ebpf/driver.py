@@ -1,8 +1,9 @@
 """Forwarding by two tc programs (`bpf/tc_hypervisor.bpf.c`), which go on when this process ends.
 
-What this host must allow: net.ipv4.ip_forward=1, and no strict rp_filter (1) on the interfaces that lead to instances,
-because replies leave with the VIP as source. `enforce` says so when it is not the case; it changes no sysctl. Strict
-rp_filter on an uplink costs only those clients that are instances of this very host.
+What this host must allow: net.ipv4.ip_forward=1 (for IPv6, if BASCULE_TUNNEL_SOURCES names a prefix of it,
+net.ipv6.conf.all.forwarding=1 as well), and no strict rp_filter (1) on the interfaces that lead to instances, because
+replies leave with the VIP as source; IPv6 has no such filter. `enforce` says so when it is not the case; it changes no
+sysctl. Strict rp_filter on an uplink costs only those clients that are instances of this very host.
 
 A stateful firewall on this host sees requests to the instance and replies from the VIP, never one connection: let
 forwarded packets from the VIPs pass it before "ct state invalid drop".
@@ -11,13 +12,14 @@ forwarded packets from the VIPs pass it before "ct state invalid drop".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address
 from pathlib import Path
 
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.ebpf import layout, pins
-from bascule.model.addresses import IPAddress
+from bascule.forwarding.words import matched_words, rule_words
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import ForwardingReport
@@ -38,13 +40,14 @@ class EbpfForwarding:
         self,
         *,
         uplinks: Sequence[str],
-        tunnel_sources: Sequence[IPv4Network],
+        tunnel_sources: Sequence[IPNetwork],
         tunnel_mtu: int,
         bpf_dir: Path,
         object_path: Path = native.DIRECTORY / "tc_hypervisor.bpf.o",
     ) -> None:
-        """`tunnel_mtu`: the largest inner packet in bytes. Raises InvalidInput when a setting is out of range."""
+        """`tunnel_mtu`: the largest inner packet of an IPv4 tunnel, in bytes. Raises InvalidInput out of range."""
         self._uplinks = tuple(uplinks)
+        self._families = tunnel_layout.families(tunnel_sources)
         self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
         self._bpf_dir = bpf_dir
         self._object_path = object_path
@@ -66,19 +69,27 @@ class EbpfForwarding:
         """
         uplinks = {interfaces.index_of(name): layout.UPLINK for name in self._uplinks}
         instances = {rule.instance for rule in rules}
-        found, missing = interfaces.find(instances, uplinks.keys())
+        found, missing = interfaces.find(instances, uplinks.keys(), self._families)
         leading = dict.fromkeys(found.values(), layout.INSTANCE)
         repairs = [*self._take_news(), *self._tell_missing(missing)]
         attached, refusals = self._attach(leading)
         found = {instance: interface for instance, interface in found.items() if interface not in refusals}
         repairs += attached
-        repairs += self._write_rules([rule for rule in rules if rule.instance in found])
+        for version in layout.VERSIONS:
+            reachable = [rule for rule in rules if rule.instance in found and rule.address.version == version]
+            repairs += self._write_rules(version, reachable)
         repairs += self._detach_all_but(uplinks.keys() | leading.keys())
-        repairs += self._write_instances({instance: found.get(instance, 0) for instance in instances})
+        for version in layout.VERSIONS:
+            local = {instance: found.get(instance, 0) for instance in instances if instance.version == version}
+            repairs += self._write_instances(version, local)
         attached, refused_uplinks = self._attach(uplinks)
         repairs += attached
         repairs += pins.remove_others(self._bpf_dir)
-        sentences = [*refusals.values(), *refused_uplinks.values(), *interfaces.obstacles(uplinks, leading)]
+        sentences = [
+            *refusals.values(),
+            *refused_uplinks.values(),
+            *interfaces.obstacles(uplinks, found, self._families),
+        ]
         if sentences:
             raise SystemFailure(" ".join(sentences))
         return tuple(repairs)
@@ -100,8 +111,8 @@ class EbpfForwarding:
             raise SystemFailure("The forwarding is not started: call start() first.")
         return self._object
 
-    def _map(self, name: str) -> bpf.BpfMap:
-        return self._loaded().map(name)
+    def _map(self, name: str, version: int = 4) -> bpf.BpfMap:
+        return self._loaded().map(layout.map_of(name, version))
 
     def _is_attached(self, interface: int, role: int) -> bool:
         wanted = bpf.program_id(self._loaded().program(_PROGRAMS[role]))
@@ -150,30 +161,34 @@ class EbpfForwarding:
             attachments.delete(key)
         return repairs
 
-    def _write_rules(self, rules: Sequence[ForwardingRule]) -> list[str]:
-        kernel = self._map("rules")
+    def _write_rules(self, version: int, rules: Sequence[ForwardingRule]) -> list[str]:
+        kernel = self._map("rules", version)
         changes = layout.differences(layout.rules(sorted(rules)), kernel.items())
         _apply(kernel, changes)
         written = [f"Wrote {_rule_words(key, value)}." for key, value in changes.write.items()]
         return written + [f"Deleted {_rule_words(key, None)}." for key in sorted(changes.delete)]
 
-    def _write_instances(self, instances: Mapping[IPAddress, int]) -> list[str]:
-        kernel = self._map("instances")
+    def _write_instances(self, version: int, instances: Mapping[IPAddress, int]) -> list[str]:
+        kernel = self._map("instances", version)
         desired = {instance.packed: tunnel_layout.number(interface) for instance, interface in instances.items()}
         changes = layout.differences(desired, kernel.items())
         _apply(kernel, changes)
-        written = [f"Registered instance {IPv4Address(key)}." for key in changes.write]
-        return written + [f"Removed instance {IPv4Address(key)}." for key in sorted(changes.delete)]
+        written = [f"Registered instance {ip_address(key)}." for key in changes.write]
+        return written + [f"Removed instance {ip_address(key)}." for key in sorted(changes.delete)]
 
     def _in_place(self) -> frozenset[IPAddress]:
         if not all(self._is_uplink_attached(name) for name in self._uplinks):
             return frozenset()
-        ruled = {rule.instance for item in self._map("rules").items().items() if (rule := layout.rule(*item))}
+        ruled = {rule.instance for item in self._items("rules") if (rule := layout.rule(*item))}
         return frozenset(
-            IPv4Address(key)
-            for key, value in self._map("instances").items().items()
-            if IPv4Address(key) in ruled and self._is_attached(tunnel_layout.read_number(value), layout.INSTANCE)
+            instance
+            for key, value in self._items("instances")
+            if (instance := ip_address(key)) in ruled
+            and self._is_attached(tunnel_layout.read_number(value), layout.INSTANCE)
         )
+
+    def _items(self, name: str) -> list[tuple[bytes, bytes]]:
+        return [item for version in layout.VERSIONS for item in self._map(name, version).items().items()]
 
 
 def _apply(kernel: bpf.BpfMap, changes: layout.Changes) -> None:
@@ -187,5 +202,4 @@ def _rule_words(key: bytes, value: bytes | None) -> str:
     rule = layout.rule(key, value or b"\0\0")
     if rule is None:
         return "a rule of unknown protocol"
-    target = f":{rule.target_port}" if value else ""
-    return f"the rule from {rule.protocol} {rule.address}:{rule.port} to {rule.instance}{target}"
+    return rule_words(rule) if value else f"{matched_words(rule)} to {rule.instance}"

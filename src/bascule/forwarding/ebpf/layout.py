@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
@@ -29,7 +29,9 @@ COUNTERS = (
     "passed_other",
 )
 
-_RULE_KEY = struct.Struct("!4s4sHBx")
+VERSIONS = (4, 6)
+# By the version of IP, whose addresses tell the keys apart by their length
+_RULE_KEYS = {4: struct.Struct("!4s4sHBx"), 6: struct.Struct("!16s16sHBx")}
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
@@ -47,20 +49,26 @@ def differences(desired: Mapping[bytes, bytes], actual: Mapping[bytes, bytes]) -
     return Changes(write=write, delete=frozenset(actual.keys() - desired.keys()))
 
 
+def map_of(name: str, version: int) -> str:
+    """The name in C of the map for that version of IP."""
+    return name if version == 4 else f"{name}{version}"
+
+
 def rules(desired: Iterable[ForwardingRule]) -> dict[bytes, bytes]:
-    """The elements of the map `rules`: `struct rule_key` to `struct rule`."""
-    return {
-        _RULE_KEY.pack(rule.instance.packed, rule.address.packed, rule.port, rule.protocol.number): struct.pack(
-            "!H", rule.target_port
-        )
-        for rule in desired
-    }
+    """The elements of the map `rules` of each rule's family: `struct rule_key` (or `rule_key4`) to `struct rule`."""
+    return {_rule_key(rule): struct.pack("!H", rule.target_port) for rule in desired}
+
+
+def _rule_key(rule: ForwardingRule) -> bytes:
+    key = _RULE_KEYS[rule.address.version]
+    return key.pack(rule.instance.packed, rule.address.packed, rule.port, rule.protocol.number)
 
 
 def rule(key: bytes, value: bytes) -> ForwardingRule | None:
-    """Read an element of the map `rules` back; None when no rule of ours can look like it."""
-    instance, address, port, protocol = _RULE_KEY.unpack(key)
+    """Read an element of a map `rules` back; None when no rule of ours can look like it."""
+    (packing,) = (packing for packing in _RULE_KEYS.values() if packing.size == len(key))
+    instance, address, port, protocol = packing.unpack(key)
     if protocol not in _PROTOCOLS:
         return None
     (target_port,) = struct.unpack("!H", value)
-    return ForwardingRule(IPv4Address(address), _PROTOCOLS[protocol], port, IPv4Address(instance), target_port)
+    return ForwardingRule(ip_address(address), _PROTOCOLS[protocol], port, ip_address(instance), target_port)

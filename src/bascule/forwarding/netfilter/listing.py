@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 from bascule.forwarding.netfilter.render import mark, zone
+from bascule.forwarding.words import rule_words
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
@@ -54,25 +55,23 @@ def counters(listed: str) -> dict[str, int]:
     return {item["counter"]["name"]: item["counter"]["packets"] for item in _items(listed) if "counter" in item}
 
 
-def differences(actual: Contents, wanted: Contents) -> tuple[str, ...]:
-    """A sentence for each rule to write or delete, and one for anything else."""
-    sentences = [f"Wrote {_words(rule)}." for rule in sorted(wanted.rules - actual.rules)]
+def differences(table: str, actual: Contents, wanted: Contents) -> tuple[str, ...]:
+    """A sentence for each rule to write or delete, and one for anything else in the table of that name."""
+    sentences = [f"Wrote {rule_words(rule)}." for rule in sorted(wanted.rules - actual.rules)]
     replaced = {(rule.address, rule.protocol, rule.port, rule.instance) for rule in wanted.rules}
     gone = sorted(actual.rules - wanted.rules)
     sentences += [
-        f"Deleted {_words(rule)}."
+        f"Deleted {rule_words(rule)}."
         for rule in gone
         if (rule.address, rule.protocol, rule.port, rule.instance) not in replaced
     ]
     if actual.shape != wanted.shape:
-        sentences.insert(0, "Wrote the nftables table ip bascule_forwarding.")
+        sentences.insert(
+            0, f"Wrote the nftables table {table}." if wanted.shape else f"Removed the nftables table {table}."
+        )
     elif actual.elements != wanted.elements and not sentences:
-        sentences.append("Repaired the sets of the nftables table ip bascule_forwarding.")
+        sentences.append(f"Repaired the sets of the nftables table {table}.")
     return tuple(sentences)
-
-
-def _words(rule: ForwardingRule) -> str:
-    return f"the rule from {rule.protocol} {rule.address}:{rule.port} to {rule.instance}:{rule.target_port}"
 
 
 def _items(listed: str) -> Iterator[dict[str, Any]]:
@@ -92,7 +91,7 @@ def _rule(element: Any) -> ForwardingRule | None:
     try:
         (marked, address, protocol, port), (instance, target_port) = (part["concat"] for part in element)
         rule = ForwardingRule(
-            IPv4Address(address), Protocol(protocol), int(port), IPv4Address(instance), int(target_port)
+            ip_address(address), Protocol(protocol), int(port), ip_address(instance), int(target_port)
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -24,6 +24,8 @@ COUNTERS = (
     "passed_foreign_tunnel",
     "passed_other",
 )
+# The map of each family's instances
+_INSTANCES = {4: "instances", 6: "instances6"}
 # By direction, in the order in which they must be attached: the guard before there is anything to guard.
 _PROGRAMS = {_EGRESS: "hypervisor_guard", _INGRESS: "hypervisor_decapsulate"}
 # The same as that of the forwarding `ebpf`: whoever changes from one to the other replaces its program without a gap.
@@ -49,19 +51,17 @@ class Uplinks:
 
     def forget_all_but(self, instances: Set[IPAddress]) -> None:
         """Leave the tunnels of all other instances alone from now on."""
-        kernel = self._object.map("instances")
-        wanted = {instance.packed for instance in instances}
-        for key in [key for key in kernel.keys() if key not in wanted]:  # noqa: SIM118  not a dict
-            kernel.delete(key)
+        for version, name in _INSTANCES.items():
+            _delete_all_but(self._object.map(name), {each.packed for each in instances if each.version == version})
+        _delete_all_but(self._object.map("marks"), {tunnel_layout.number(mark(each)) for each in instances})
 
     def learn(self, instances: Set[IPAddress]) -> None:
-        """Take packets out of these instances' tunnels."""
-        kernel = self._object.map("instances")
-        known = kernel.items()
+        """Take packets out of these instances' tunnels, once the guard knows their marks."""
         for instance in instances:
-            value = tunnel_layout.number(mark(instance))
-            if known.get(instance.packed) != value:
-                kernel.set(instance.packed, value)
+            _set(self._object.map("marks"), tunnel_layout.number(mark(instance)), tunnel_layout.number(1))
+        for instance in instances:
+            kernel = self._object.map(_INSTANCES[instance.version])
+            _set(kernel, instance.packed, tunnel_layout.number(mark(instance)))
 
     def attach(self) -> tuple[str, ...]:
         """Attach where a program is missing; once, take away what earlier processes left on other interfaces."""
@@ -105,6 +105,16 @@ class Uplinks:
         for index, hook in left:
             bpf.detach_tc(index, egress=hook == _EGRESS, priority=_PRIORITY)
             yield f"Detached what an earlier process left on {interfaces.name_of(index)}."
+
+
+def _delete_all_but(kernel: bpf.BpfMap, wanted: Set[bytes]) -> None:
+    for key in set(kernel.keys()) - wanted:
+        kernel.delete(key)
+
+
+def _set(kernel: bpf.BpfMap, key: bytes, value: bytes) -> None:
+    if kernel.get(key) != value:
+        kernel.set(key, value)
 
 
 def _has_ours(netlink: IPRoute, index: int, hook: int) -> bool:

@@ -44,7 +44,8 @@ class HttpProbe:
         """Ask for the check's `uri`; the body is read only if it matters, and then at most BODY_MAX bytes of it."""
         name = health_check.tls_sni or health_check.host
         secure = health_check.mode is HealthCheckMode.HTTPS
-        url = f"{'https' if secure else 'http'}://{address}:{health_check.port}{health_check.uri or '/'}"
+        host = f"[{address}]" if address.version == 6 else str(address)
+        url = f"{'https' if secure else 'http'}://{host}:{health_check.port}{health_check.uri or '/'}"
         # No compression: a digest is of what was sent, and a small answer cannot grow here.
         headers = {"User-Agent": "bascule-health-check", "Connection": "close", "Accept-Encoding": "identity"}
         if health_check.host or (secure and name):

@@ -1,0 +1,54 @@
+"""The names and numbers of a load balancer on a node. Pure: each pass finds what an earlier process made."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+
+from bascule.model.addresses import IPAddress
+
+UPLINK = "uplink"
+# Both ends of a link are alone on it, so that fixed hardware addresses serve for all and nobody has to ask for them.
+OUTER_MAC, INNER_MAC = "02:62:61:73:00:01", "02:62:61:73:00:02"
+GATEWAY = IPv4Address("169.254.255.254")  # on no interface: the way out of a namespace, by its hardware address
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a load balancer has on a node: a network namespace, and a link into it, named on the node's side."""
+
+    address: IPAddress
+    namespace: str
+    link: str
+    source: IPv4Address
+
+
+def names(node: str, address: IPAddress, tunnel_source: IPv4Network) -> Names:
+    """The names for one address. `source` is what its tunnels come from: the same on every node."""
+    return Names(address, f"{_prefix(node)}{address}", f"bk{int(address):08x}", _source(address, tunnel_source))
+
+
+def owned(node: str, namespaces: Iterable[str]) -> frozenset[IPAddress]:
+    """The addresses of the namespaces that are this node's; others are somebody else's."""
+    rests = (each.removeprefix(_prefix(node)) for each in namespaces if each.startswith(_prefix(node)))
+    return frozenset(address for rest in rests if (address := _parsed(rest)) is not None)
+
+
+def _prefix(node: str) -> str:
+    return f"bascule-{node}-"
+
+
+def _parsed(text: str) -> IPAddress | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address if str(address) == text else None
+
+
+def _source(address: IPAddress, network: IPv4Network) -> IPv4Address:
+    """One of the prefix for each address, so that routers behind us spread the tunnels of many load balancers."""
+    room = network.num_addresses - 2
+    return network[1 + zlib.crc32(address.packed) % room] if room > 0 else network[0]

@@ -1,0 +1,159 @@
+"""The configuration of one load balancer's keepalived (keepalived.conf(5)). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from bascule.dataplanes.ipvs.translate import SCHEDULERS
+from bascule.dataplanes.keepalived.checks import check
+from bascule.dataplanes.keepalived.quoting import plain
+from bascule.model.addresses import IPAddress, address_order
+from bascule.model.errors import SystemFailure
+from bascule.model.health_checks import OnFailure
+from bascule.model.virtual_services import ForwardingMethod, Persistence, VirtualBackend, VirtualService
+
+METHODS = {
+    ForwardingMethod.TUNNEL: "TUN",
+    ForwardingMethod.DIRECT: "DR",
+    ForwardingMethod.TRANSLATION: "NAT",
+}
+_HASHES = {"mh", "sh"}
+_WEIGHT_MOST = 65535  # IPVS_WEIGHT_LIMIT
+_NOBODY = IPv4Address("127.255.255.254")  # neither it nor those before it answer TCP port 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The text, a name for it that a running keepalived can be asked for (`state.py`), and the scripts it names."""
+
+    text: str
+    name: str
+    scripts: frozenset[Path] = frozenset()
+
+
+def render(namespace: str, services: Iterable[VirtualService], scripts: Path) -> Configuration:
+    """The configuration for the services of one address, whose IPVS is in the named network namespace.
+
+    Checks are made from where keepalived runs, not from there. `scripts` is the folder with the operator's scripts.
+    Services without backends are left out: keepalived would refuse them, and has nothing to check. Raises
+    SystemFailure for what keepalived cannot do.
+    """
+    services = sorted((each for each in services if each.backends), key=lambda each: each.key)
+    body = "\n".join(text for service in services for text in (*_service(service, scripts), ""))
+    name = hashlib.sha256(f"{namespace}\n{body}".encode()).hexdigest()[:16]
+    # Virtual servers carry the name: it is what keepalived tells of itself.
+    named = body.replace(f"    snmp_name {_NAME}\n", f"    snmp_name {name}\n")
+    checks = (service.health_check for service in services)
+    return Configuration(
+        text=_GLOBAL.format(namespace=plain(namespace), name=name) + named,
+        name=name,
+        scripts=frozenset(scripts / each.script for each in checks if each is not None and each.script is not None),
+    )
+
+
+_NAME = "@name@"
+# Scripts run as root, like our own checks; keepalived then refuses those that others may write.
+_GLOBAL = """\
+# Written by bascule, configuration {name}: do not change.
+net_namespace_ipvs {namespace}
+
+global_defs {{
+    script_user root
+    enable_script_security
+}}
+
+"""
+
+
+def _service(service: VirtualService, scripts: Path) -> Iterator[str]:
+    key, scheduler = service.key, SCHEDULERS[service.strategy]
+    yield f"virtual_server {key.address} {key.port} {{"
+    yield f"    snmp_name {_NAME}"
+    yield f"    protocol {key.protocol.upper()}"
+    yield f"    lvs_sched {scheduler}"
+    if scheduler in _HASHES:
+        yield f"    {scheduler}-fallback"
+        if service.hash_source_port:
+            yield f"    {scheduler}-port"
+    yield "    lvs_method TUN"
+    yield from _persistence(service.key.address, service.persistence)
+    yield from _policy(service)
+    yield from _backends(service, scripts)
+    yield from _absent(service)
+    yield "}"
+
+
+def _persistence(address: IPAddress, wanted: Persistence | None) -> Iterator[str]:
+    if wanted is None:
+        return
+    yield f"    persistence_timeout {wanted.timeout}"
+    if wanted.prefix_length is not None:
+        length = wanted.prefix_length
+        written = IPv4Network((0, length)).netmask if address.version == 4 else length
+        yield f"    persistence_granularity {written}"
+
+
+def _policy(service: VirtualService) -> Iterator[str]:
+    wanted = service.health_check
+    if wanted is None:
+        return
+    inhibit = wanted.on_failure is OnFailure.INHIBIT
+    # An instance serves from its first good check on, not before.
+    yield "    alpha"
+    yield f"    quorum {wanted.quorum}"
+    yield f"    hysteresis {wanted.hysteresis}"
+    if inhibit:
+        yield "    inhibit_on_failure"
+    if wanted.sorry_server is not None:
+        yield f"    sorry_server {wanted.sorry_server} {service.key.port}"
+        if inhibit:
+            yield "    sorry_server_inhibit"
+
+
+def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
+    wanted = check(service.health_check, scripts) if service.health_check is not None else None
+    for backend in sorted(service.backends, key=lambda each: address_order(each.address)):
+        yield f"    real_server {backend.address} {_port(service, backend)} {{"
+        yield f"        weight {backend.weight}"
+        yield f"        lvs_method {_method(backend)}"
+        if wanted is not None:
+            yield from (f"        {each}" for each in wanted(backend.address))
+        yield "    }"
+
+
+def _absent(service: VirtualService) -> Iterator[str]:
+    """Servers that never serve, where all instances together have not the weight for the quorum.
+
+    keepalived would lower the quorum to what there is, and the service would be up with less than was asked for.
+    """
+    wanted = service.health_check
+    least = 1 if wanted is None else wanted.quorum + wanted.hysteresis
+    if sum(each.weight for each in service.backends) >= least:
+        return
+    for number in range(1 + least // _WEIGHT_MOST):
+        yield f"    real_server {_NOBODY - number} {service.key.port} {{"
+        yield f"        weight {_WEIGHT_MOST}"
+        yield from (
+            "        lvs_method TUN",
+            "        alpha on",
+            "        inhibit_on_failure no",
+            "        TCP_CHECK {",
+        )
+        yield from ("            connect_port 1", "            connect_timeout 1", "            delay_loop 86400")
+        yield from ("        }", "    }")
+
+
+def _port(service: VirtualService, backend: VirtualBackend) -> int:
+    """Only translation can change the port."""
+    return backend.target_port if backend.method is ForwardingMethod.TRANSLATION else service.key.port
+
+
+def _method(backend: VirtualBackend) -> str:
+    try:
+        return METHODS[backend.method]
+    except KeyError:
+        raise SystemFailure(f"keepalived has no forwarding method {backend.method}.") from None

@@ -1,0 +1,121 @@
+"""Commands against a real API: what users type, and what they read."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from bascule.cli.application import app
+from bascule.model.errors import BasculeError
+from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
+from tests.unit.api.test_states import carried
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Installation]:
+    """A small installation, whose process does not write its log into what a command prints."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        with installation(f"sqlite:///{tmp_path}/bascule.db") as made:
+            yield made
+    finally:
+        structlog.reset_defaults()
+
+
+@pytest.fixture
+def run(api: Installation) -> Run:
+    """Runs a command as an operator, or as a user without the token."""
+
+    def _run(*words: str, operator: bool = True) -> Result:
+        environment = {
+            "BASCULE_API_URL": str(api.users.base_url),
+            "BASCULE_API_KEY": api.key,
+            "BASCULE_API_SECRET": api.secret,
+            "BASCULE_ADMIN_TOKEN": ADMIN_TOKEN if operator else "",
+        }
+        return CliRunner().invoke(app, list(words), env=environment)
+
+    return _run
+
+
+def done(result: Result) -> str:
+    """What a command that worked printed."""
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.stdout
+
+
+def test_show_prints_what_ipvsadm_users_expect(api: Installation, run: Run) -> None:
+    """A row for each virtual server and one for each backend under each LB node; users see the public part."""
+    load_balancer = api.load_balancer()
+    api.service(load_balancer, api.pool())
+    carried(api, load_balancer)
+    text = done(run("lb", "show", "web"))
+    assert "lb-1 (xdp): serves, announces (" in text
+    assert "Prot LocalAddress:Port Scheduler" in text
+    assert "TCP  192.0.2.0:80 wlc [http] 8 packets, 950 bytes" in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("  -> 10.")]
+    assert row[2:8] == ["Route", "3", "2", "1", "7", "900"]
+    whole = json.loads(done(run("lb", "show", "web", "--output", "json")))
+    assert whole["name"] == "web"
+    assert whole["state"] == "creating"
+    assert whole["lb-nodes"][0]["services"][0]["backends"][0]["active-connections"] == 2
+    assert "Scheduler" not in done(run("lb", "show", "web", operator=False))
+    assert "lb-nodes" not in json.loads(done(run("lb", "show", "web", "-o", "json", operator=False)))
+
+
+def test_a_service_takes_everything_and_can_be_changed(api: Installation, run: Run) -> None:
+    """By the names users know; what is left out of a change stays."""
+    api.load_balancer()
+    api.pool()
+    done(run("node", "set", "lb-1", "--data-plane", "ipvs"))
+    add = ("lb", "service-add", "web", "http", "--port", "80", "--pool", "front", "--wait", "0", "-o", "json")
+    asked = ("--strategy", "leastconn", "--forwarding-method", "direct", "--persistence", "300/24")
+    (service,) = json.loads(done(run(*add, *asked)))["services"]
+    assert (service["strategy"], service["forwarding-method"]) == ("wlc", "direct")
+    assert service["persistence"] == {"timeout": 300, "prefix-length": 24}
+    assert "300 s for each /24" in done(run("lb", "service-list", "web"))
+    update = ("lb", "service-update", "web", "http", "--wait", "0", "-o", "json")
+    (service,) = json.loads(done(run(*update, "--strategy", "sh", "--no-persistence", "--check-option", "rise=2")))[
+        "services"
+    ]
+    assert (service["strategy"], service["forwarding-method"]) == ("source-hash", "direct")
+    assert service["persistence"] is None
+    assert service["healthcheck"]["rise"] == 2
+    assert isinstance(run(*update).exception, BasculeError)
+
+
+def test_a_refusal_comes_through_with_its_field(api: Installation, run: Run) -> None:
+    """The sentence of the API is the error of the command."""
+    api.load_balancer()
+    api.pool()
+    add = ("lb", "service-add", "web", "http", "--port", "80", "--pool", "front", "--strategy", "wlc")
+    error = run(*add).exception
+    assert isinstance(error, BasculeError)
+    assert (error.field, error.exit_code) == ("strategy", 5)
+    assert run(*add[:-1], "random").exit_code == 2
+    assert run(*add[:-2], "--persistence", "long").exit_code == 2
+
+
+def test_operators_register_nodes_instances_and_ranges_of_both_families(api: Installation, run: Run) -> None:
+    """Data planes, methods and IPv6, each shown as it was given."""
+    api.pool()
+    node = ("node", "create", "lb-2", "--agent-url", "http://192.0.2.9:1", "--agent-token", "a-token-of-an-agent")
+    assert json.loads(done(run(*node, "--data-plane", "keepalived", "-o", "json")))["data-plane"] == "keepalived"
+    assert "keepalived" in done(run("node", "list"))
+    member = ("pool", "add", "front", "six", "--address", "2001:db8:1::1", "--hypervisor", "hv-1")
+    pool = json.loads(done(run(*member, "--forwarding-method", "direct", "-o", "json")))
+    assert (pool["instances"][1]["address"], pool["instances"][1]["forwarding-method"]) == ("2001:db8:1::1", "direct")
+    pool = json.loads(done(run("pool", "set", "front", "six", "--forwarding-method", "as-service", "-o", "json")))
+    assert pool["instances"][1]["forwarding-method"] is None
+    done(run("address-pool", "create", "six", "2001:db8::/64"))
+    held = json.loads(done(run("ip", "create", "--family", "inet6", "-o", "json")))
+    assert held["ip"] == "2001:db8::"
+    done(run("ip", "delete", "2001:DB8:0::0"))
