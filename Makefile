@@ -16,8 +16,10 @@ help: ## Show this list
 
 # What only `make test-ipvs` needs: a kernel with IPVS, which this machine's need not have, and tools to look at it.
 GUEST_PACKAGES := ipvsadm iptables kmod $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
+# The database of tests that run on PostgreSQL too: they start a server of their own, never the machine's.
+DATABASE_PACKAGES := postgresql
 APT_PACKAGES := bird2 clang ethtool gcc iproute2 keepalived libbpf-dev libbpf1 libc6-dev linux-libc-dev nftables openssl \
-                procps python3-venv $(GUEST_PACKAGES)
+                procps python3-venv $(GUEST_PACKAGES) $(DATABASE_PACKAGES)
 
 .setup-stamp: pyproject.toml Makefile
 	@missing=$$(dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT_PACKAGES) 2>&1 | grep -v '^installed' || true); \
@@ -77,6 +79,7 @@ bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_keepalived
 	$(BIN)/python -m benchmarks.bench_xdp
 	$(BIN)/python -m benchmarks.bench_hypervisor
+	$(BIN)/python -m benchmarks.bench_queue
 
 docs: setup ## Write the reference pages that are generated from the code
 	$(BIN)/python tools/write_reference.py

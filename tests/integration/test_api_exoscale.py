@@ -26,6 +26,7 @@ from bascule.client.clients import AdminClient, ApiClient
 from bascule.model.errors import Forbidden, InUse, NotFound, Unavailable
 from bascule.store import operations
 from bascule.store.database import Database, open_database
+from tests.conftest import BOTH, new_database
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
 COMMANDS = Path(sys.executable).parent
@@ -56,12 +57,19 @@ class RunningApi:
             operations.succeed_up_to(connection, "load-balancer", UUID(load_balancer_id), 1_000)
 
 
+@pytest.fixture(scope="module", params=BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One database of each kind for the module."""
+    with new_database(request, tmp_path_factory.mktemp("api"), migrated=False) as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def api(database_url: str) -> Iterator[RunningApi]:
     """One API process for the module, with an address pool and a hypervisor."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    url, database_url = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path_factory.mktemp('api') / 'bascule.db'}"
+    url = f"http://127.0.0.1:{port}"
     settings = {
         "BASCULE_ADMIN_TOKEN": ADMIN_TOKEN,
         "BASCULE_DATABASE_URL": database_url,

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -102,9 +101,9 @@ class ControlPlane:
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlPlane]:
+def control(database_url: str) -> Iterator[ControlPlane]:
     """Two LB nodes, two hypervisors, a pool of three instances."""
-    engine = open_database(f"sqlite:///{tmp_path}/control.db")
+    engine = open_database(database_url)
     migrate(engine)
     database = Database(engine)
     with database.write() as connection:

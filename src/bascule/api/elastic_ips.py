@@ -93,7 +93,7 @@ def reset_elastic_ip_field(context: Ctx, id: UUID, field: ResettableField) -> Op
 
 def _change(context: Ctx, elastic_ip_id: UUID, command: str, given: Mapping[str, Any]) -> OperationView:
     with context.database.write() as connection:
-        elastic_ips.update(connection, replace(elastic_ips.get(connection, elastic_ip_id), **given))
+        elastic_ips.update(connection, replace(elastic_ips.lock_for_change(connection, elastic_ip_id), **given))
         operation = changes.at_once(connection, _KIND, elastic_ip_id, command=command, now=context.clock.now())
     return operation_view(operation)
 
@@ -102,7 +102,7 @@ def _change(context: Ctx, elastic_ip_id: UUID, command: str, given: Mapping[str,
 def delete_elastic_ip(context: Ctx, id: UUID) -> OperationView:  # noqa: A002
     """Let go of the address. Refused while a load balancer uses it."""
     with context.database.write() as connection:
-        elastic_ip = elastic_ips.get(connection, id)
+        elastic_ip = elastic_ips.lock_for_change(connection, id)
         if elastic_ip.load_balancer_id is not None:
             user = load_balancers.get(connection, elastic_ip.load_balancer_id)
             raise InUse(f"{elastic_ip.address} is used by load balancer {user.name} ({user.id}): delete that first.")

@@ -56,5 +56,5 @@ class BalancingAction(Protocol):
     def title(self) -> str:
         """One line for a human."""
 
-    async def perform(self, hands: Hands) -> None:
-        """Do it; doing it twice is doing it once."""
+    async def perform(self, hands: Hands) -> object:
+        """Do it; doing it twice is doing it once. Returns what was observed, for the record."""

@@ -81,21 +81,23 @@ class LoadBalancerReconciler:
         """Pure: see `bascule.balancing.plan`."""
         return plan(event)
 
-    async def perform(self, claim: Claim, action: Action) -> None:
-        """Let the step act, with transactions that the lease fences."""
+    async def perform(self, claim: Claim, action: Action) -> object:
+        """Let the step act, with transactions that the lease fences. Returns what the step observed."""
         hands = Hands(
             claim=claim,
             agents=self._agents,
             clock=self._clock,
             transaction=lambda: self._fenced(claim),
         )
-        await cast("BalancingAction", action).perform(hands)
+        return await cast("BalancingAction", action).perform(hands)
 
     @contextmanager
     def _fenced(self, claim: Claim) -> Iterator[Connection]:
         with self._database.write() as connection:
             self._queue.check(connection, claim)
             yield connection
+            # Again, and for good: nobody takes over between this word and the end of the transaction.
+            self._queue.hold(connection, claim)
 
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether its row is there."""

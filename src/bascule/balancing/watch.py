@@ -107,7 +107,7 @@ class Watch:
                     health_statuses.replace_node(connection, node.id, rows, now)
             for node_id, found in states.items():
                 node_states.replace_node(connection, node_id, found, self._kept.get(node_id), now)
-            for load_balancer_id, reason in doubts.items():
+            for load_balancer_id, reason in sorted(doubts.items()):
                 changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
 
         self._kept.update(states)
@@ -130,7 +130,7 @@ class Watch:
             return
         self._swept_at = now
         with self._database.write() as connection:
-            for load_balancer_id in known:
+            for load_balancer_id in sorted(known):
                 delay = load_balancer_id.int % 1000 / 1000 * self._sweep
                 changes.request(
                     connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -72,6 +72,12 @@ def show_one(output: Output, item: BaseModel, *, without: Sequence[str] = ()) ->
 def print_json(value: object) -> None:
     """Print JSON, with nothing a terminal would add."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_line(item: BaseModel, *, without: Set[str] = frozenset()) -> None:
+    """Print one item as one line of JSON, at once: for programs that read while we write."""
+    sys.stdout.write(item.model_dump_json(by_alias=True, exclude=set(without)) + "\n")
+    sys.stdout.flush()
 
 
 def say(sentence: str) -> None:

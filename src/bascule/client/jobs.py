@@ -23,6 +23,10 @@ class Jobs:
         """One job with its steps. Raises NotFound."""
         return JobTreeView.model_validate(self._transport.get(f"/admin/v1/jobs/{job_id}"))
 
+    def cancel(self, job_id: UUID) -> JobView:
+        """Ask that a running job end. Raises NotFound, and Conflict when it has ended."""
+        return JobView.model_validate(self._transport.post(f"/admin/v1/jobs/{job_id}/cancel", {}))
+
     def queue(self) -> list[QueueEntryView]:
         """Every entity, those that wait for a worker first."""
         return QueueView.model_validate(self._transport.get("/admin/v1/queue")).entries

@@ -6,7 +6,7 @@ one that is older than what it already obeys: that fences a worker that lost its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress, address_order
@@ -56,7 +56,7 @@ class BalancerConfiguration:
     load_balancer_id: UUID
     version: Version
     address: IPAddress
-    hash_seed: int
+    hash_seed: int = field(repr=False)
     announced: bool
     services: tuple[ServiceConfiguration, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from bascule.model.data_planes import DataPlaneName
@@ -13,7 +13,7 @@ class Agent:
     """Where a node's agent answers, and the bearer token it wants."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

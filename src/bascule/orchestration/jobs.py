@@ -3,6 +3,8 @@
     Sequence   one after the other; stops at the first failure
     Parallel   side by side; a failure lets the others end, then the whole fails
     Try        body; when it fails, rescue (and the failure is healed); finally in any case
+    Retry      body, again after a pause when it fails, so many times at most
+    Timeout    body; what still runs after so many seconds is ended, and the whole fails
     Step       a leaf: an action, idempotent, that the application performs
 
 A place in the tree is a path of numbers from the root, ("1", "2") being the second child of the first; sorted by these
@@ -19,7 +21,7 @@ Path: TypeAlias = tuple[int, ...]
 
 
 class Action(Protocol):
-    """What a step does. The library only ever asks its title."""
+    """What a step does. The library asks its title, and records its fields but those that `repr` leaves out."""
 
     @property
     def title(self) -> str:
@@ -74,7 +76,36 @@ class Try:
         return tuple(job for job in (self.body, self.rescue, self.ensure) if job is not None)
 
 
-Job: TypeAlias = Step | Sequence | Parallel | Try
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`body` at most `times` times. `pause` is seconds before the second time; each further pause is twice as long."""
+
+    title: str
+    body: Job
+    times: int = 3
+    pause: float = 1.0
+
+    @property
+    def children(self) -> tuple[Job, ...]:
+        """The body."""
+        return (self.body,)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """`body`, for `seconds` at most."""
+
+    title: str
+    body: Job
+    seconds: float
+
+    @property
+    def children(self) -> tuple[Job, ...]:
+        """The body."""
+        return (self.body,)
+
+
+Job: TypeAlias = Step | Sequence | Parallel | Try | Retry | Timeout
 
 
 def walk(job: Job, path: Path = (1,)) -> Iterator[tuple[Path, Job]]:

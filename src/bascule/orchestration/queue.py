@@ -3,19 +3,28 @@
 A request raises the row's `requested` number; a claim takes a lease and a new epoch; completing compares numbers: when
 a request came during the run, the entity stays due and runs exactly once more. A lease that is not renewed in time can
 be claimed by another worker, with a later epoch, and the late worker's completion is refused (`LeaseLost`).
+
+Within a priority tenants are served in turn: a claim names the tenant that its worker served last and gets the next one
+by name, so that one with a thousand entities does not hold up one with a single entity.
+
+Locks: a transaction that changes other rows as well touches the queue's row last, and several of these by name: so
+nobody waits for each other in a circle.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bascule.model.errors import LeaseLost
 from bascule.orchestration.tables import OrchestrationTables
 
 REASONS_KEPT = 8
+CHANNEL = "bascule_queue"  # of PostgreSQL's NOTIFY: there is work
 
 
 class Priority(IntEnum):
@@ -37,7 +46,10 @@ class Entity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A lease on one entity. `requested` is the number this run answers; `attempts` the failures before it."""
+    """A lease on one entity. `requested` is the number this run answers; `attempts` the failures before it.
+
+    `paged` says that a human was told of these failures.
+    """
 
     entity: Entity
     holder: str
@@ -46,6 +58,8 @@ class Claim:
     attempts: int
     lease_until: float
     reasons: tuple[str, ...]
+    tenant: str = ""
+    paged: bool = False
 
 
 class Queue:
@@ -55,32 +69,51 @@ class Queue:
         self._table = tables.reconciliations
 
     def request(
-        self, connection: Connection, entity: Entity, *, priority: Priority, reason: str, now: float, delay: float = 0.0
+        self,
+        connection: Connection,
+        entity: Entity,
+        *,
+        priority: Priority,
+        reason: str,
+        now: float,
+        delay: float = 0.0,
+        tenant: str | None = None,
     ) -> None:
         """Ask for a reconciliation: at once, or after `delay` seconds when nobody wants it earlier.
 
-        An entity that waits after a failure keeps waiting, unless a user or an operator asks.
+        An entity that waits after a failure keeps waiting, unless a user or an operator asks. `tenant` is whose it is;
+        None leaves it as it was ("" at first).
         """
-        table, due_at = self._table, now + delay
-        row = connection.execute(select(table).where(self._is(entity)).with_for_update()).one_or_none()
-        if row is None:
-            connection.execute(
-                insert(table).values(
-                    kind=entity.kind,
-                    entity_id=entity.id,
-                    priority=priority,
-                    requested=1,
-                    due_at=due_at,
-                    reasons=[reason],
-                )
-            )
-            return
+        if delay <= 0:
+            _notify(connection)
+        whose = {} if tenant is None else {"tenant": tenant}
+        first = {"priority": priority, "requested": 1, "due_at": now + delay, "reasons": [reason], **whose}
+        while True:
+            row = connection.execute(select(self._table).where(self._is(entity)).with_for_update()).one_or_none()
+            if row is not None:
+                self._ask_again(connection, entity, row, priority=priority, reason=reason, due_at=now + delay)
+                if whose and row.tenant != tenant:
+                    connection.execute(update(self._table).where(self._is(entity)).values(whose))
+                return
+            if self._add(connection, entity, first):
+                return
+
+    def _add(self, connection: Connection, entity: Entity, values: dict[str, object]) -> bool:
+        """Whether the row is ours; another transaction may have added it first."""
+        insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+        row = {"kind": entity.kind, "entity_id": entity.id, **values}
+        added = insert(self._table).values(row).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        return connection.execute(added).rowcount == 1
+
+    def _ask_again(
+        self, connection: Connection, entity: Entity, row: Row[Any], *, priority: Priority, reason: str, due_at: float
+    ) -> None:
         waiting = row.requested > row.done
         backing_off = waiting and row.attempts > 0 and priority > Priority.OPERATOR
         earliest = row.due_at if backing_off else min(row.due_at, due_at)
         reasons = [*row.reasons, reason] if waiting else [reason]
         connection.execute(
-            update(table)
+            update(self._table)
             .where(self._is(entity))
             .values(
                 requested=row.requested + 1,
@@ -90,21 +123,19 @@ class Queue:
             )
         )
 
-    def claim(self, connection: Connection, *, holder: str, now: float, lease: float) -> Claim | None:
-        """Take the most urgent entity that is due and that nobody works on; None when there is none."""
-        table = self._table
-        row = connection.execute(
-            select(table)
-            .where(table.c.requested > table.c.done, table.c.due_at <= now, self._free(now))
-            .order_by(table.c.priority, table.c.due_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+    def claim(
+        self, connection: Connection, *, holder: str, now: float, lease: float, after: str | None = None
+    ) -> Claim | None:
+        """Take the most urgent entity that is due and that nobody works on; None when there is none.
+
+        Of several tenants' it is the next one's after the tenant `after`, by name.
+        """
+        row = self._next(connection, now, after)
         if row is None:
             return None
         entity = Entity(row.kind, row.entity_id)
         connection.execute(
-            update(table)
+            update(self._table)
             .where(self._is(entity))
             .values(epoch=row.epoch + 1, lease_holder=holder, lease_until=now + lease)
         )
@@ -116,7 +147,26 @@ class Queue:
             attempts=row.attempts,
             lease_until=now + lease,
             reasons=tuple(row.reasons),
+            tenant=row.tenant,
+            paged=row.paged_at is not None,
         )
+
+    def _next(self, connection: Connection, now: float, after: str | None) -> Row[Any] | None:
+        """Both questions are answered by the first entry of the index that is due, however many are waiting."""
+        table = self._table
+        order = (table.c.priority, table.c.tenant, table.c.due_at)
+        lock: dict[str, Any] = {"skip_locked": True}
+        if after is not None:
+            most_urgent = self._due(now, table.c.priority).order_by(table.c.priority).limit(1).scalar_subquery()
+            later = self._due(now, table).where(table.c.priority == most_urgent, table.c.tenant > after)
+            row = connection.execute(later.order_by(*order).limit(1).with_for_update(**lock)).one_or_none()
+            if row is not None:
+                return row
+        return connection.execute(self._due(now, table).order_by(*order).limit(1).with_for_update(**lock)).one_or_none()
+
+    def _due(self, now: float, what: Any) -> Select[Any]:
+        table = self._table
+        return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free(now))
 
     def renew(self, connection: Connection, claim: Claim, *, now: float, lease: float) -> None:
         """Keep the lease. Raises LeaseLost when another worker has claimed the entity."""
@@ -128,14 +178,39 @@ class Queue:
         if row is None or row.epoch != claim.epoch:
             raise self._lost(claim)
 
+    def hold(self, connection: Connection, claim: Claim) -> None:
+        """Like `check`, and nobody takes the entity over before the transaction ends: its last words."""
+        row = connection.execute(
+            select(self._table.c.epoch).where(self._is(claim.entity)).with_for_update()
+        ).one_or_none()
+        if row is None or row.epoch != claim.epoch:
+            raise self._lost(claim)
+
+    def last_error(self, connection: Connection, claim: Claim) -> str:
+        """What went wrong last; empty when nothing did."""
+        found = connection.execute(select(self._table.c.last_error).where(self._is(claim.entity)))
+        return found.scalar_one_or_none() or ""
+
     def complete(self, connection: Connection, claim: Claim) -> None:
         """The run succeeded. A request that came meanwhile stays due."""
-        values = {"done": claim.requested, "attempts": 0, "last_error": ""}
+        values = {"done": claim.requested, "attempts": 0, "last_error": "", "paged_at": None}
         self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
 
-    def fail(self, connection: Connection, claim: Claim, *, error: str, retry_at: float) -> None:
-        """The run failed: try again at `retry_at`, unless somebody asks for it earlier."""
-        values = {"attempts": claim.attempts + 1, "last_error": error, "due_at": retry_at}
+    def fail(
+        self, connection: Connection, claim: Claim, *, error: str, retry_at: float, paged_at: float | None = None
+    ) -> None:
+        """The run failed: try again at `retry_at`, unless somebody asks for it earlier.
+
+        `paged_at` is when a human was told of it, if that was now.
+        """
+        values: dict[str, object] = {"attempts": claim.attempts + 1, "last_error": error, "due_at": retry_at}
+        if paged_at is not None:
+            values["paged_at"] = paged_at
+        self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
+
+    def postpone(self, connection: Connection, claim: Claim, *, reason: str, until: float) -> None:
+        """The run was called off: try again at `until`, unless somebody asks for it earlier. That is no failure."""
+        values = {"last_error": reason, "due_at": until}
         self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
 
     def forget(self, connection: Connection, claim: Claim) -> None:
@@ -147,6 +222,7 @@ class Queue:
     def release(self, connection: Connection, claim: Claim) -> None:
         """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
         self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
+        _notify(connection)
 
     def release_all(self, connection: Connection, holder: str) -> None:
         """Give up what a holder of this name left behind when it died, so that no lease need run out first."""
@@ -157,9 +233,9 @@ class Queue:
 
     def _as_holder(self, connection: Connection, claim: Claim, values: dict[str, object]) -> None:
         table = self._table
-        done = connection.execute(
-            update(table).where(self._is(claim.entity), table.c.epoch == claim.epoch).values(values)
-        )
+        # The holder too: a heartbeat that comes after the run's end must not take the lease again.
+        mine = and_(table.c.epoch == claim.epoch, table.c.lease_holder == claim.holder)
+        done = connection.execute(update(table).where(self._is(claim.entity), mine).values(values))
         if not done.rowcount:
             raise self._lost(claim)
 
@@ -174,3 +250,9 @@ class Queue:
         return LeaseLost(
             f"Another worker took over {claim.entity.kind} {claim.entity.id} after epoch {claim.epoch}: this run stops."
         )
+
+
+def _notify(connection: Connection) -> None:
+    """Wake idle workers when this transaction is committed; on SQLite they look often enough."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(CHANNEL, "")))

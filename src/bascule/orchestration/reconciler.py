@@ -36,8 +36,8 @@ class Reconciler(Protocol[I, E]):
     def plan(self, event: E) -> Job:
         """The job tree that carries out the event. Every prefix of it leaves the world safe."""
 
-    async def perform(self, claim: Claim, action: Action) -> None:
-        """Perform one step of the tree; doing it twice is doing it once."""
+    async def perform(self, claim: Claim, action: Action) -> object:
+        """Perform one step of the tree; doing it twice is doing it once. The answer is recorded (`printable`)."""
 
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether the entity is still there, asked when a run ends well."""

@@ -7,27 +7,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import structlog
 
-from bascule.model.errors import BasculeError, LeaseLost
+from bascule.model.errors import BasculeError, LeaseLost, Unavailable
+from bascule.orchestration.bell import Bell
 from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
-from bascule.orchestration.journal import Journal, Transaction, interrupted
+from bascule.orchestration.journal import (
+    DEFAULT_RETENTION,
+    Journal,
+    Retention,
+    Transaction,
+    cancellation_requested,
+    interrupted,
+)
+from bascule.orchestration.outcome import Outcome
+from bascule.orchestration.pages import Pages
 from bascule.orchestration.queue import Claim, Queue
 from bascule.orchestration.reconciler import Reconciler
 from bascule.orchestration.retry import RetryPolicy
-from bascule.orchestration.runner import Runner, describe
+from bascule.orchestration.runner import Runner
 from bascule.orchestration.tables import OrchestrationTables
 
 log = structlog.get_logger(__name__)
 DEFAULT_POLICY = RetryPolicy()
+CALLED_OFF = "Cancelled by an operator: it is tried again in a while, or at the next request."
 
 
 class Worker:
-    """One worker. Durations are seconds; `idle` is how long it waits when nothing is due."""
+    """One worker. Durations are seconds; `idle` is how long it waits when nothing is due, or less if a `bell` rings.
+
+    `pages` keeps what humans are to be told, for a `Pager` to send; without it only `escalation` hears of it.
+    """
 
     def __init__(
         self,
@@ -42,12 +55,24 @@ class Worker:
         policy: RetryPolicy = DEFAULT_POLICY,
         lease: float = 15.0,
         idle: float = 0.1,
+        pages: Pages | None = None,
+        bell: Bell | None = None,
+        retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         self.name = name
         self._reconcilers, self._tables, self._transaction = reconcilers, tables, transaction
-        self._queue = Queue(tables)
-        self._clock, self._chance, self._escalation = clock, chance, escalation
-        self._policy, self._lease, self._idle = policy, lease, idle
+        self._queue, self._clock, self._lease = Queue(tables), clock, lease
+        self._wait, self._idle, self._retention = clock.sleep if bell is None else bell.wait, idle, retention
+        self._outcome = Outcome(
+            tables=tables,
+            transaction=transaction,
+            clock=clock,
+            chance=chance,
+            escalation=escalation,
+            policy=policy,
+            pages=pages,
+        )
+        self._last_tenant: str | None = None
 
     async def run(self) -> None:
         """Work until cancelled. A database that is away is waited for."""
@@ -63,9 +88,10 @@ class Worker:
                 worked = True
             except BasculeError as error:
                 log.warning("worker cannot work", worker=self.name, error=error.sentence)
-                worked = False
+                # Whatever it held it could not give back: nobody need wait until that lease has run out.
+                worked, heir = False, True
             if not worked:
-                await self._clock.sleep(self._idle)
+                await self._wait(self._idle)
 
     def _give_up_what_was_left(self) -> None:
         """Leases that a process of this name held when it died need not run out first."""
@@ -76,11 +102,12 @@ class Worker:
         """Reconcile the most urgent entity, if any is due; False when none was."""
         now = self._clock.now()
         with self._transaction() as connection:
-            claim = self._queue.claim(connection, holder=self.name, now=now, lease=self._lease)
+            claim = self._queue.claim(connection, holder=self.name, now=now, lease=self._lease, after=self._last_tenant)
             if claim is not None:
                 interrupted(self._tables, connection, claim, now)
         if claim is None:
             return False
+        self._last_tenant = claim.tenant
         await self._with_heartbeat(claim)
         return True
 
@@ -89,24 +116,40 @@ class Worker:
         heartbeat = asyncio.ensure_future(self._keep(claim))
         try:
             await asyncio.wait({run, heartbeat}, return_when=asyncio.FIRST_COMPLETED)
-            if not run.done():
-                run.cancel()
         except asyncio.CancelledError:
-            run.cancel()
-            raise
-        finally:
             heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await run
-        if heartbeat.done() and not heartbeat.cancelled() and (error := heartbeat.exception()):
-            raise error
+            await _end(run)
+            raise
+        if not run.done():
+            await _end(run, *([] if heartbeat.exception() else [CALLED_OFF]))
+            heartbeat.result()
+            return
+        heartbeat.cancel()
+        await asyncio.gather(heartbeat, return_exceptions=True)
+        run.result()
 
     async def _keep(self, claim: Claim) -> None:
-        """Renew the lease three times per duration; ends only by LeaseLost or when the database stays away too long."""
+        """Renew the lease three times per duration. Ends when an operator cancels the job, or by LeaseLost.
+
+        A database that is away does not end a run before its lease has run out.
+        """
+        lease_until = claim.lease_until
         while True:
             await self._clock.sleep(self._lease / 3)
-            with self._transaction() as connection:
-                self._queue.renew(connection, claim, now=self._clock.now(), lease=self._lease)
+            now = self._clock.now()
+            try:
+                with self._transaction() as connection:
+                    called_off = cancellation_requested(self._tables, connection, claim)
+                    self._queue.renew(connection, claim, now=now, lease=self._lease)
+            except LeaseLost:
+                raise
+            except Unavailable:
+                if now >= lease_until:
+                    raise
+                continue
+            if called_off:
+                return
+            lease_until = now + self._lease
 
     async def _reconcile(self, claim: Claim) -> None:
         reconciler = self._reconcilers[claim.entity.kind]
@@ -114,14 +157,16 @@ class Worker:
             await self._attempt(reconciler, claim)
         except LeaseLost:
             raise
-        except asyncio.CancelledError:
-            with self._transaction() as connection:
-                self._queue.release(connection, claim)
+        except asyncio.CancelledError as stop:
+            if CALLED_OFF in stop.args:
+                self._outcome.called_off(claim, CALLED_OFF)
+            else:
+                self._outcome.given_back(claim)
             raise
         except Exception as error:  # noqa: BLE001  whatever one entity does must not stop the others
-            self._failed(reconciler, claim, error)
+            self._outcome.failed(reconciler, claim, error)
         else:
-            self._succeeded(reconciler, claim)
+            self._outcome.succeeded(reconciler, claim)
 
     async def _attempt(self, reconciler: Reconciler[Any, Any], claim: Claim) -> None:
         inventory = await reconciler.inventory(claim)
@@ -136,7 +181,7 @@ class Worker:
         runner = Runner(
             perform=lambda action: reconciler.perform(claim, action),
             guard=lambda: self._guard(claim),
-            journal=Journal(self._tables, self._transaction, claim, decision.sentence),
+            journal=Journal(self._tables, self._transaction, claim, decision.sentence, self._retention),
             clock=self._clock,
         )
         await runner.run(job)
@@ -145,29 +190,10 @@ class Worker:
         with self._transaction() as connection:
             self._queue.check(connection, claim)
 
-    def _succeeded(self, reconciler: Reconciler[Any, Any], claim: Claim) -> None:
-        with self._transaction() as connection:
-            if reconciler.exists(connection, claim.entity):
-                self._queue.complete(connection, claim)
-            else:
-                self._queue.forget(connection, claim)
-        if claim.attempts >= self._policy.escalate_after:
-            self._escalation.recovered(claim.entity, claim.attempts)
 
-    def _failed(self, reconciler: Reconciler[Any, Any], claim: Claim, error: Exception) -> None:
-        sentence, attempts = describe(error), claim.attempts + 1
-        log.warning(
-            "reconciliation failed",
-            kind=claim.entity.kind,
-            entity=claim.entity.id,
-            attempts=attempts,
-            error=sentence,
-            exc_info=None if isinstance(error, BasculeError) else error,
-        )
-        retry_at = self._clock.now() + self._policy.delay(attempts, self._chance)
-        with self._transaction() as connection:
-            self._queue.fail(connection, claim, error=sentence, retry_at=retry_at)
-            if attempts == self._policy.escalate_after:
-                reconciler.gave_up(connection, claim, sentence)
-        if attempts == self._policy.escalate_after:
-            self._escalation.failing(claim.entity, attempts, sentence)
+async def _end(run: asyncio.Future[None], *reason: str) -> None:
+    """Cancel a run and wait for it. What goes wrong with it meanwhile must not keep the worker from stopping."""
+    run.cancel(*reason)
+    outcome = (await asyncio.gather(run, return_exceptions=True))[0]
+    if isinstance(outcome, BasculeError):
+        log.warning("stopped in the middle", error=outcome.sentence)

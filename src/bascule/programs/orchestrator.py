@@ -9,13 +9,20 @@ from collections.abc import Coroutine
 from contextlib import suppress
 
 import structlog
+from sqlalchemy import Engine
 
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.watch import Watch
+from bascule.orchestration.apprise_notifier import AppriseNotifier
+from bascule.orchestration.bell import PostgreSQLBell
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.journal import Retention
+from bascule.orchestration.pager import Pager
+from bascule.orchestration.pages import Pages
 from bascule.orchestration.queue import Queue
+from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
 from bascule.programs.settings import OrchestratorSettings
 from bascule.programs.startup import start
@@ -23,15 +30,51 @@ from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import orchestration
 
 log = structlog.get_logger(__name__)
+_IDLE, _IDLE_WITH_BELL = 0.1, 1.0  # seconds between two looks at the queue; a bell rings sooner
 
 
 async def run(settings: OrchestratorSettings) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT. Raises InvalidInput when nobody can be paged as the settings want."""
+    notifier = AppriseNotifier(url.get_secret_value() for url in settings.page_urls)
     engine = open_database(settings.database_url)
     migrate(engine)
-    database, clock, queue, agents = Database(engine), SystemClock(), Queue(orchestration), HttpAgents()
-    reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=queue)
-    workers = [
+    database, clock, agents = Database(engine), SystemClock(), HttpAgents()
+    bell = _bell(engine)
+    workers = _workers(settings, database, agents, bell)
+    watch = Watch(
+        database=database,
+        agents=agents,
+        clock=clock,
+        interval=settings.watch_interval,
+        sweep=settings.sweep_interval,
+    )
+    coroutines = [*(worker.run() for worker in workers), watch.run()]
+    if bell is not None:
+        coroutines.append(bell.run())
+    if notifier.receivers:
+        pager = Pager(
+            tables=orchestration,
+            transaction=database.write,
+            notifier=notifier,
+            clock=clock,
+            chance=random.Random(),  # noqa: S311  spreads retries, keeps no secret
+        )
+        coroutines.append(pager.run())
+    log.info("orchestrator started", workers=len(workers), receivers=sorted(notifier.receivers))
+    await _until_told_to_stop(coroutines)
+    await agents.close()
+
+
+def _bell(engine: Engine) -> PostgreSQLBell | None:
+    return PostgreSQLBell(engine.url) if engine.dialect.name == "postgresql" else None
+
+
+def _workers(
+    settings: OrchestratorSettings, database: Database, agents: HttpAgents, bell: PostgreSQLBell | None
+) -> list[Worker]:
+    clock = SystemClock()
+    reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=Queue(orchestration))
+    return [
         Worker(
             name=f"{settings.worker_name}-{number}",
             reconcilers={reconciler.kind: reconciler},
@@ -40,20 +83,15 @@ async def run(settings: OrchestratorSettings) -> None:
             clock=clock,
             chance=random.Random(),  # noqa: S311  spreads retries, keeps no secret
             escalation=LogEscalation(),
+            policy=RetryPolicy(escalate_after=settings.page_after),
             lease=settings.lease_duration,
+            idle=_IDLE if bell is None else _IDLE_WITH_BELL,
+            pages=Pages(orchestration) if settings.page_urls else None,
+            bell=bell,
+            retention=Retention(jobs=settings.jobs_kept, days=settings.jobs_kept_days),
         )
         for number in range(1, settings.workers + 1)
     ]
-    watch = Watch(
-        database=database,
-        agents=agents,
-        clock=clock,
-        interval=settings.watch_interval,
-        sweep=settings.sweep_interval,
-    )
-    log.info("orchestrator started", workers=len(workers))
-    await _until_told_to_stop([*(worker.run() for worker in workers), watch.run()])
-    await agents.close()
 
 
 async def _until_told_to_stop(coroutines: list[Coroutine[None, None, None]]) -> None:

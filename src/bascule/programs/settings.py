@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bascule.model.addresses import IPNetwork
@@ -22,6 +22,10 @@ def _words(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+# Divided by spaces only, because a URL may hold commas; never printed, because it holds a password or a key.
+SecretWords = Annotated[
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)
+]
 Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -38,7 +42,7 @@ class ControlPlaneSettings(Settings):
     """The API and the orchestrator share one database."""
 
     database_url: str = "sqlite:////var/lib/bascule/bascule.db"
-    """Where the expected state is kept; the same for the API and every orchestrator."""
+    """Where the expected state is kept; the same for the API and every orchestrator. Or postgresql+psycopg://…"""
 
 
 class ApiSettings(ControlPlaneSettings):
@@ -67,6 +71,14 @@ class OrchestratorSettings(ControlPlaneSettings):
     """Seconds between two looks at the agents."""
     lease_duration: float = Field(default=15.0, gt=0)
     """Seconds after which another worker takes over from one that died."""
+    page_after: int = Field(default=5, ge=1)
+    """After so many failures in a row of one load balancer humans are told, once; and again when it recovers."""
+    page_urls: SecretWords = ()
+    """Whom to tell: Apprise's URLs (appriseit.com/services) with spaces between, as pagerduty://KEY@KEY?action=map."""
+    jobs_kept: int = Field(default=20, ge=1)
+    """How many jobs of each load balancer `bascule job list` can show."""
+    jobs_kept_days: float = Field(default=30.0, gt=0)
+    """For how many days at most."""
 
 
 class AgentSettings(Settings):

@@ -67,11 +67,17 @@ def in_pool(connection: Connection, address_pool_id: UUID) -> list[ElasticIP]:
 def get(connection: Connection, elastic_ip_id: UUID) -> ElasticIP:
     """An elastic IP that a user created. Raises NotFound."""
     row = connection.execute(
-        select(_TABLE).where(_TABLE.c.id == str(elastic_ip_id), _TABLE.c.managed.is_(False)).with_for_update()
+        select(_TABLE).where(_TABLE.c.id == str(elastic_ip_id), _TABLE.c.managed.is_(False))
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no elastic IP {elastic_ip_id}: list them to find the one you mean.")
     return _noun(row)
+
+
+def lock_for_change(connection: Connection, elastic_ip_id: UUID) -> ElasticIP:
+    """Read it and keep other changes out until the transaction ends. Raises NotFound."""
+    connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(elastic_ip_id)).with_for_update())
+    return get(connection, elastic_ip_id)
 
 
 def find_unattached(connection: Connection, address: IPAddress) -> ElasticIP | None:

@@ -30,6 +30,9 @@ class HealthStatus:
 
 def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHealth], now: float) -> None:
     """What a node reports now, in place of everything it reported before."""
+    # Every orchestrator watches: two at once would both delete, and then both insert.
+    nodes = tables.lb_nodes
+    connection.execute(select(nodes.c.id).where(nodes.c.id == str(node_id)).with_for_update(key_share=True))
     mine = _TABLE.c.lb_node_id == str(node_id)
     wanted = {(str(row.service_id), str(row.instance_id)): (row.health.value, row.message) for row in rows}
     present = {

@@ -31,10 +31,16 @@ def list_all(connection: Connection) -> list[Hypervisor]:
 
 def get(connection: Connection, hypervisor_id: UUID) -> Hypervisor:
     """One hypervisor. Raises NotFound."""
-    row = connection.execute(select(_TABLE).where(_TABLE.c.id == str(hypervisor_id)).with_for_update()).one_or_none()
+    row = connection.execute(select(_TABLE).where(_TABLE.c.id == str(hypervisor_id))).one_or_none()
     if row is None:
         raise NotFound(f"There is no hypervisor {hypervisor_id}: list them to find the one you mean.")
     return _noun(row)
+
+
+def lock_for_change(connection: Connection, hypervisor_id: UUID) -> Hypervisor:
+    """Read it and keep other changes out until the transaction ends. Raises NotFound."""
+    connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(hypervisor_id)).with_for_update())
+    return get(connection, hypervisor_id)
 
 
 def update(connection: Connection, hypervisor: Hypervisor) -> None:

@@ -1,17 +1,17 @@
-"""Jobs and the queue as operators read them: the orchestration library writes these tables, this only looks."""
+"""Jobs and the queue as operators read them: the orchestration library writes these tables, this looks, and asks it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, update
 
-from bascule.model.errors import NotFound
+from bascule.model.errors import Conflict, NotFound
+from bascule.orchestration.journal import NodeState, steps_of
 from bascule.store import tables
 
 _JOBS = tables.orchestration.jobs
-_STEPS = tables.orchestration.job_steps
 _QUEUE = tables.orchestration.reconciliations
 
 Fields = Mapping[str, Any]
@@ -36,8 +36,23 @@ def get(connection: Connection, job_id: str) -> Fields:
 
 def steps(connection: Connection, job_id: str) -> list[Fields]:
     """The nodes of a job's tree, read from the top."""
-    rows = connection.execute(select(_STEPS).where(_STEPS.c.job_id == job_id)).mappings()
-    return sorted((dict(row) for row in rows), key=lambda row: _numbers(row["path"]))
+    return [dict(row._mapping) for row in steps_of(tables.orchestration, connection, job_id)]
+
+
+def cancel(connection: Connection, job_id: str, *, now: float) -> Fields:
+    """Ask the worker that runs it to stop; it hears of it within a third of its lease. Asking twice is asking once.
+
+    Raises NotFound, and Conflict when it has ended.
+    """
+    asked = connection.execute(
+        update(_JOBS)
+        .where(_JOBS.c.id == job_id, _JOBS.c.state == NodeState.RUNNING)
+        .values(cancel_requested_at=func.coalesce(_JOBS.c.cancel_requested_at, now))
+    )
+    job = get(connection, job_id)
+    if not asked.rowcount:
+        raise Conflict(f"Job {job_id} has ended ({job['state']}): there is nothing left to cancel.")
+    return job
 
 
 def queue(connection: Connection, entity_id: str | None = None) -> list[Fields]:
@@ -47,7 +62,3 @@ def queue(connection: Connection, entity_id: str | None = None) -> list[Fields]:
     if entity_id is not None:
         query = query.where(_QUEUE.c.entity_id == entity_id)
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _numbers(path: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in path.split(".") if part.isdigit())

@@ -32,10 +32,16 @@ def list_all(connection: Connection) -> list[LBNode]:
 
 def get(connection: Connection, node_id: UUID) -> LBNode:
     """One LB node. Raises NotFound."""
-    row = connection.execute(select(_TABLE).where(_TABLE.c.id == str(node_id)).with_for_update()).one_or_none()
+    row = connection.execute(select(_TABLE).where(_TABLE.c.id == str(node_id))).one_or_none()
     if row is None:
         raise NotFound(f"There is no LB node {node_id}: list them to find the one you mean.")
     return _noun(row)
+
+
+def lock_for_change(connection: Connection, node_id: UUID) -> LBNode:
+    """Read it and keep other changes out until the transaction ends. Raises NotFound."""
+    connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(node_id)).with_for_update())
+    return get(connection, node_id)
 
 
 def update(connection: Connection, node: LBNode) -> None:

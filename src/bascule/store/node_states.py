@@ -47,7 +47,8 @@ def replace_node(
         forget_node(connection, node_id)
         before = {}
     changed = {each: state for each, state in states.items() if before.get(each) != state}
-    outdated = [{"outdated": str(each)} for each in before if each in changed or each not in states]
+    # Also what `before` does not name: every orchestrator watches, and another one may have written it meanwhile.
+    outdated = [{"outdated": str(each)} for each in {**before, **changed} if each in changed or each not in states]
     if outdated:
         connection.execute(sql_delete(_TABLE).where(mine, _TABLE.c.load_balancer_id == bindparam("outdated")), outdated)
     values = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import JsonValue
+
 from bascule.model.health_checks import Health
 from bascule.wire.fields import View
 from bascule.wire.public_v2_views import LoadBalancerView
@@ -24,6 +26,8 @@ class QueueEntryView(View):
     epoch: int
     lease_holder: str | None
     lease_until: datetime | None
+    tenant: str
+    paged_at: datetime | None
 
 
 class QueueView(View):
@@ -44,6 +48,7 @@ class JobView(View):
     started_at: datetime
     ended_at: datetime | None
     error: str
+    cancel_requested_at: datetime | None
 
 
 class JobsView(View):
@@ -53,7 +58,10 @@ class JobsView(View):
 
 
 class JobStepView(View):
-    """One node of a job's tree; `path` is its place, as in "1.2.3"."""
+    """One node of a job's tree; `path` is its place, as in "1.2.3".
+
+    `input` is what a step was given, `output` what it answered, both without secrets; null where there is none.
+    """
 
     path: str
     node: str
@@ -62,6 +70,8 @@ class JobStepView(View):
     started_at: datetime | None
     ended_at: datetime | None
     error: str
+    input: JsonValue
+    output: JsonValue
 
 
 class JobTreeView(JobView):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import BOTH, new_database
 from tests.unit.api.installation import Installation, installation
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Installation]:
+def api(database_url: str) -> Iterator[Installation]:
     """A small installation: one LB node, one hypervisor, eight addresses."""
-    with installation(tmp_path) as made:
+    with installation(database_url) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def api_at_rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+@pytest.fixture(scope="module", params=BOTH)
+def api_at_rest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One installation for a whole module of requests that must change nothing."""
-    with installation(tmp_path_factory.mktemp("api"), network="192.0.2.0/24") as made:
+    with (
+        new_database(request, tmp_path_factory.mktemp("api")) as url,
+        installation(url, network="192.0.2.0/24") as made,
+    ):
         yield made

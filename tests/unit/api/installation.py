@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,7 +25,7 @@ from bascule.store.tables import metadata
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
 Json = dict[str, Any]
-_ADDRESSES = (f"10.0.0.{number}" for number in itertools.count(1))
+_ADDRESSES = (f"10.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +96,9 @@ def reference(response: httpx.Response) -> str:
 
 
 @contextmanager
-def installation(folder: Path, *, network: str = "192.0.2.0/29") -> Iterator[Installation]:
+def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterator[Installation]:
     """An installation with an address pool, an LB node, a hypervisor and an API key."""
-    engine = open_database(f"sqlite:///{folder / 'bascule.db'}")
+    engine = open_database(database_url)
     migrate(engine)
     database = Database(engine)
     context = Context(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -41,9 +40,9 @@ def test_creating_one_promises_an_operation_and_asks_for_a_reconciliation(api: I
     assert operation_state(api, operation["id"]) == "success"
 
 
-def test_many_at_once_get_distinct_addresses_until_none_is_left(tmp_path: Path) -> None:
+def test_many_at_once_get_distinct_addresses_until_none_is_left(database_url: str) -> None:
     """Eight addresses serve eight of twelve concurrent requests; four are told that the pool is exhausted."""
-    with installation(tmp_path, network="198.51.100.0/29") as api, ThreadPoolExecutor(12) as threads:
+    with installation(database_url, network="198.51.100.0/29") as api, ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda _: api.users.post("/v2/load-balancer", json={"name": "x"}), range(12)))
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses == [200] * 8 + [409] * 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from structlog.testing import capture_logs
 
@@ -15,9 +14,9 @@ from bascule.store.database import Database, migrate, open_database
 from tests.unit.balancing.world import lb_node
 
 
-def test_an_agent_with_another_data_plane_is_told_of_once(tmp_path: Path) -> None:
+def test_an_agent_with_another_data_plane_is_told_of_once(database_url: str) -> None:
     """The log has the problem when it comes, and that it is over."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    engine = open_database(database_url)
     migrate(engine)
     database, agents = Database(engine), FakeAgents()
     with database.write() as connection:

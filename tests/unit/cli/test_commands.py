@@ -24,7 +24,7 @@ def api(tmp_path: Path) -> Iterator[Installation]:
     """A small installation, whose process does not write its log into what a command prints."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with installation(tmp_path) as made:
+        with installation(f"sqlite:///{tmp_path}/bascule.db") as made:
             yield made
     finally:
         structlog.reset_defaults()

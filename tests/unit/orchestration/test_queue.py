@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -18,9 +17,9 @@ LEASE = 10.0
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(database_url: str) -> Iterator[Engine]:
     """An empty database of its own."""
-    engine = open_database(f"sqlite:///{tmp_path}/queue.db")
+    engine = open_database(database_url)
     migrate(engine)
     yield engine
     engine.dispose()
@@ -111,6 +110,18 @@ def test_a_renewed_lease_is_kept(queue: Queue, connection: Connection) -> None:
     assert queue.claim(connection, holder="b", now=LEASE + 1, lease=LEASE) is None
 
 
+def test_a_heartbeat_that_comes_late_does_not_lease_again(queue: Queue, connection: Connection) -> None:
+    """After a run has ended its heartbeat is refused: the entity is free for the next request."""
+    ask(queue, connection)
+    claim = queue.claim(connection, holder="a", now=0.0, lease=LEASE)
+    assert claim is not None
+    queue.complete(connection, claim)
+    with pytest.raises(LeaseLost):
+        queue.renew(connection, claim, now=0.1, lease=LEASE)
+    ask(queue, connection, now=0.2)
+    assert queue.claim(connection, holder="a", now=0.2, lease=LEASE) is not None
+
+
 def test_a_failure_waits_unless_a_user_asks(queue: Queue, connection: Connection) -> None:
     """Backoff holds against events and timers, not against users."""
     ask(queue, connection)
@@ -143,10 +154,9 @@ def test_a_delayed_request_comes_due_later_or_when_somebody_hurries(queue: Queue
     assert claim.reasons == ("sweep", "test")
 
 
-def test_two_processes_never_hold_the_same_entity(tmp_path: Path, queue: Queue) -> None:
+def test_two_processes_never_hold_the_same_entity(database_url: str, queue: Queue) -> None:
     """Two connections racing for one row: one gets it, the other nothing."""
-    url = f"sqlite:///{tmp_path}/shared.db"
-    one, two = open_database(url), open_database(url)
+    one, two = open_database(database_url), open_database(database_url)
     migrate(one)
     with one.begin() as connection:
         ask(queue, connection)

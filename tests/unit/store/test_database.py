@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, MetaData, Table, Text, insert, select, text, update
 
 from bascule.model.errors import InvalidInput, SystemFailure, Unavailable
 from bascule.store.database import Database, migrate, open_database
@@ -23,6 +23,25 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SystemFailure, match="file"):
         open_database(f"sqlite:///{tmp_path}/file/bascule.db")
+
+
+def test_a_reader_sees_one_moment_and_waits_for_nobody(database_url: str) -> None:
+    """What is committed meanwhile is not in it, and a writer that holds the row does not stop it."""
+    engine = open_database(database_url)
+    database = Database(engine)
+    notes = Table("notes", MetaData(), Column("words", Text))
+    with database.write() as connection:
+        notes.create(connection)
+        connection.execute(insert(notes).values(words="before"))
+    with database.read() as reader:
+        assert reader.execute(select(notes.c.words)).scalars().all() == ["before"]
+        with database.write() as writer:
+            writer.execute(update(notes).values(words="after"))
+            assert reader.execute(select(notes.c.words)).scalars().all() == ["before"]
+        assert reader.execute(select(notes.c.words)).scalars().all() == ["before"]
+    with database.read() as reader:
+        assert reader.execute(select(notes.c.words)).scalars().all() == ["after"]
+    engine.dispose()
 
 
 def test_a_file_that_is_no_database_does_not_answer(tmp_path: Path) -> None:

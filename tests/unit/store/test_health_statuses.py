@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import Connection, select
@@ -20,9 +19,9 @@ def seen(connection: Connection) -> set[tuple[str, str, float]]:
     return {(row.lb_node_id, row.health, row.observed_at) for row in connection.execute(select(table))}
 
 
-def test_a_report_replaces_the_nodes_last_one_and_no_other(tmp_path: Path) -> None:
+def test_a_report_replaces_the_nodes_last_one_and_no_other(database_url: str) -> None:
     """What a node no longer reports is gone, what it repeats is fresh again, and other nodes keep theirs."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    engine = open_database(database_url)
     migrate(engine)
     one, other, service = uuid4(), uuid4(), uuid4()
     verdicts = [BackendHealth(service_id=service, instance_id=uuid4(), health=health) for health in Health]

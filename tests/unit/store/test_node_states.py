@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import UUID
 
 from bascule.model.reports import BalancerReport, BalancerState
@@ -23,9 +22,9 @@ def state(generation: int) -> BalancerState:
     return BalancerState(data_plane_name="xdp", problems=(), balancer=report, services=())
 
 
-def test_only_what_differs_is_written_and_all_of_it_is_fresh(tmp_path: Path) -> None:
+def test_only_what_differs_is_written_and_all_of_it_is_fresh(database_url: str) -> None:
     """What changed, came or went is so afterwards; what stayed was seen now; what nobody wrote here is gone."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    engine = open_database(database_url)
     migrate(engine)
     with Database(engine).write() as connection:
         node = lb_node(1)
@@ -44,4 +43,6 @@ def test_only_what_differs_is_written_and_all_of_it_is_fresh(tmp_path: Path) -> 
         assert (seen(FIRST), seen(SECOND)) == ((1, 3.0), None)
         node_states.replace_node(connection, node.id, written({SECOND: state(5)}), None, 4.0)
         assert (seen(FIRST), seen(SECOND)) == (None, (5, 4.0))
+        node_states.replace_node(connection, node.id, both, {}, 5.0)
+        assert (seen(FIRST), seen(SECOND)) == ((1, 5.0), (1, 5.0)), "another orchestrator wrote what we do not know of"
     engine.dispose()

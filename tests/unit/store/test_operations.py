@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,9 +17,9 @@ KIND = "load-balancer"
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
+def connection(database_url: str) -> Iterator[Connection]:
     """A transaction on an empty database."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
+    engine = open_database(database_url)
     migrate(engine)
     with Database(engine).write() as opened:
         yield opened

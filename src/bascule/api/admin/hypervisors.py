@@ -44,7 +44,7 @@ def get_hypervisor(context: Ctx, id: UUID) -> HypervisorView:  # noqa: A002
 def update_hypervisor(context: Ctx, id: UUID, body: HypervisorUpdate) -> HypervisorView:  # noqa: A002
     """Change where its agent answers, its token or its name."""
     with context.database.write() as connection:
-        present = hypervisors.get(connection, id)
+        present = hypervisors.lock_for_change(connection, id)
         agent = Agent(url=body.agent_url or present.agent.url, token=body.agent_token or present.agent.token)
         hypervisor = replace(present, name=body.name or present.name, agent=agent)
         hypervisors.update(connection, hypervisor)
@@ -58,7 +58,7 @@ def update_hypervisor(context: Ctx, id: UUID, body: HypervisorUpdate) -> Hypervi
 def delete_hypervisor(context: Ctx, id: UUID) -> None:  # noqa: A002
     """Forget a hypervisor. Refused while it carries instances."""
     with context.database.write() as connection:
-        hypervisor = hypervisors.get(connection, id)
+        hypervisor = hypervisors.lock_for_change(connection, id)
         carried = [instance.name for instance in instances.on_hypervisor(connection, id)]
         if carried:
             raise InUse(f"Hypervisor {hypervisor.name} carries {', '.join(carried)}: move or delete these first.")

@@ -33,6 +33,13 @@ def get_job(context: Ctx, id: UUID) -> JobTreeView:  # noqa: A002
     return JobTreeView(**_with_times(job), steps=steps)
 
 
+@router.post("/jobs/{id}/cancel", status_code=202)
+def cancel_job(context: Ctx, id: UUID) -> JobView:  # noqa: A002
+    """End a running job: its steps stop, every *finally* is done. The entity is tried again a while later."""
+    with context.database.write() as connection:
+        return JobView(**_with_times(jobs.cancel(connection, str(id), now=context.clock.now())))
+
+
 @router.get("/queue")
 def get_queue(context: Ctx) -> QueueView:
     """Every entity, those that wait for a worker first."""
@@ -54,9 +61,12 @@ def queue_entry_view(row: Fields) -> QueueEntryView:
         epoch=row["epoch"],
         lease_holder=row["lease_holder"],
         lease_until=None if row["lease_until"] is None else from_seconds(row["lease_until"]),
+        tenant=row["tenant"],
+        paged_at=None if row["paged_at"] is None else from_seconds(row["paged_at"]),
     )
 
 
 def _with_times(row: Fields) -> dict[str, Any]:
-    times = {name: row[name] and from_seconds(row[name]) for name in ("started_at", "ended_at")}
+    names = ("started_at", "ended_at", "cancel_requested_at")
+    times = {name: row[name] and from_seconds(row[name]) for name in names if name in row}
     return {**row, **times}

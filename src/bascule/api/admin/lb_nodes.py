@@ -54,7 +54,7 @@ def get_lb_node(context: Ctx, id: UUID) -> LBNodeView:  # noqa: A002
 def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  # noqa: A002
     """Change an LB node. Disabled, or with a data plane that cannot carry them, it loses load balancers to others."""
     with context.database.write() as connection:
-        present = lb_nodes.get(connection, id)
+        present = lb_nodes.lock_for_change(connection, id)
         node = replace(
             present,
             name=body.name or present.name,
@@ -72,7 +72,7 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
 def delete_lb_node(context: Ctx, id: UUID) -> None:  # noqa: A002
     """Forget an LB node. Refused until it is disabled and carries nothing."""
     with context.database.write() as connection:
-        node = lb_nodes.get(connection, id)
+        node = lb_nodes.lock_for_change(connection, id)
         carried = [load_balancers.get(connection, one).name for one in placements.on_node(connection, id)]
         if carried:
             raise InUse(

@@ -9,6 +9,7 @@ from bascule.balancing.hands import Hands
 from bascule.model.configurations import BalancerConfiguration, Version
 from bascule.model.errors import Unavailable
 from bascule.model.nodes import LBNode
+from bascule.model.reports import BalancerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,12 @@ class Serve:
         """One line for a human."""
         return f"serve {len(self.configuration.services)} services on {self.node.name}"
 
-    async def perform(self, hands: Hands) -> None:
+    async def perform(self, hands: Hands) -> BalancerReport:
         """Ask the LB agent, and believe only what it observes."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if not report.ready:
             raise Unavailable(f"{self.node.name} took the services but is not ready: see its problems in its report.")
+        return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class Announce:
         """One line for a human."""
         return f"announce {self.configuration.address} from {self.node.name}"
 
-    async def perform(self, hands: Hands) -> None:
+    async def perform(self, hands: Hands) -> BalancerReport:
         """Ask the LB agent, and believe only what it observes."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if not report.announced:
             raise Unavailable(f"{self.node.name} does not announce {self.configuration.address}: see its problems.")
+        return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,12 @@ class Withdraw:
         """One line for a human."""
         return f"withdraw {self.configuration.address} from {self.node.name}"
 
-    async def perform(self, hands: Hands) -> None:
+    async def perform(self, hands: Hands) -> BalancerReport:
         """Ask the LB agent."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if report.announced:
             raise Unavailable(f"{self.node.name} still announces {self.configuration.address}: see its problems.")
+        return report
 
 
 @dataclass(frozen=True, slots=True)

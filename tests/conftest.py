@@ -1,0 +1,50 @@
+"""What tests of every level share: the databases they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.postgresql import PostgreSQLServer, programs
+
+BOTH = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """One PostgreSQL server for all tests of this process."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("needs Debian's package postgresql (make setup installs it)")
+    server = PostgreSQLServer(binaries)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new database with every table: the same test runs on SQLite and on PostgreSQL."""
+    with new_database(request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=BOTH)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new database without any table."""
+    with new_database(request, tmp_path, migrated=False) as url:
+        yield url
+
+
+@contextmanager
+def new_database(request: pytest.FixtureRequest, folder: Path, *, migrated: bool = True) -> Iterator[str]:
+    """The URL of a database of the kind that the fixture's parameter names; SQLite's is made by whoever opens it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder / 'bascule.db'}"
+        return
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    url = server.create_database(migrated=migrated)
+    yield url
+    server.drop_database(url)
