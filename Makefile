@@ -9,7 +9,8 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test test-unit test-lab test-ipvs check format bench docs clean
+SEEDS ?= 1000
+.PHONY: help setup native demo test test-unit test-lab test-ipvs simulate check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +54,9 @@ test-lab: setup ## The whole system over real packets in network namespaces
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
 	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 600 -- \
 	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py -k ipvs --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+
+simulate: setup ## SEEDS=10000 histories of crashes and lost messages on a virtual clock; SEED=… replays one
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check --quiet .

@@ -96,11 +96,11 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
 
 
 def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
-    """Hypervisors that lack rules: what they have stays, what is wanted comes to it."""
+    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it."""
     wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
-        if view.reachable and not needed <= existing:
+        if view.reachable and needed and not (view.enforced and needed <= existing):
             rules = desired.union(existing, needed)
             yield Forwarding(
                 hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, rules)

@@ -1,0 +1,171 @@
+"""Rules broken on purpose: what the simulation must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Connection, true
+
+from bascule.agents import fencing
+from bascule.agents.fencing import DesiredState, Tombstone
+from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.balancing import decide as deciding
+from bascule.balancing import plan as planning
+from bascule.balancing import reconciler, watch
+from bascule.balancing.events import Converge, Event
+from bascule.orchestration.jobs import Job, Step, sequence
+from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.reconciler import Decision
+
+
+@contextmanager
+def agents_do_not_fence() -> Iterator[None]:
+    """An agent obeys whatever comes, however old."""
+
+    def put(state: DesiredState[Any], configuration: Any) -> DesiredState[Any]:
+        others = (each for each in state.configurations if each.load_balancer_id != configuration.load_balancer_id)
+        return replace(state, configurations=(*others, configuration))
+
+    with patch.object(fencing, "put", put):
+        yield
+
+
+@contextmanager
+def tombstones_are_not_kept() -> Iterator[None]:
+    """An agent forgets what it was told to remove, so that a late command brings it back."""
+    real = fencing.remove
+
+    def remove(state: DesiredState[Any], load_balancer_id: Any, version: Any) -> DesiredState[Any]:
+        graves: tuple[Tombstone, ...] = ()
+        return replace(real(state, load_balancer_id, version), tombstones=graves)
+
+    with patch.object(fencing, "remove", remove):
+        yield
+
+
+@contextmanager
+def hypervisors_are_tidied_first() -> Iterator[None]:
+    """Rules go while LB nodes still send by them."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        if not isinstance(event, Converge) or not event.tidy:
+            return real(event)
+        first = planning._forwarding("tidy hypervisors", event.tidy)
+        return sequence(event.name, first, real(replace(event, tidy=())))
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def hypervisors_are_prepared_last() -> Iterator[None]:
+    """LB nodes send before there are rules."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        if not isinstance(event, Converge) or not event.prepare:
+            return real(event)
+        last = planning._forwarding("prepare hypervisors", event.prepare)
+        return sequence(event.name, real(replace(event, prepare=())), last)
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def what_is_not_ready_is_announced() -> Iterator[None]:
+    """An LB agent announces before it serves."""
+    real = Enforcement._serve
+
+    def serve(self: Enforcement, desired: Any, current: Any) -> Any:
+        self._announce(desired.announced, current)
+        return real(self, desired, current)
+
+    with patch.object(Enforcement, "_serve", serve):
+        yield
+
+
+@contextmanager
+def requests_during_a_run_are_forgotten() -> Iterator[None]:
+    """Completing a run answers requests that it never saw."""
+    real = Queue.complete
+
+    def complete(self: Queue, connection: Connection, claim: Claim) -> None:
+        rows = self._table
+        newest = connection.execute(rows.select().where(self._is(claim.entity))).one().requested
+        real(self, connection, replace(claim, requested=newest))
+
+    with patch.object(Queue, "complete", complete):
+        yield
+
+
+@contextmanager
+def leases_are_ignored() -> Iterator[None]:
+    """A worker claims what another one works on."""
+    with patch.object(Queue, "_free", lambda _self, _now: true()):
+        yield
+
+
+@contextmanager
+def workers_do_not_ask_for_their_lease() -> Iterator[None]:
+    """A worker that lost its lease goes on with its job."""
+    with patch.object(Queue, "check", lambda _self, _connection, _claim: None):
+        yield
+
+
+@contextmanager
+def silent_nodes_are_not_waited_for() -> Iterator[None]:
+    """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
+    real = deciding._remove
+
+    def remove(inventory: Any) -> Decision[Any]:
+        decision = real(inventory)
+        assert decision.event is not None
+        return replace(decision, event=replace(decision.event, waits_for=""))
+
+    with patch.object(deciding, "_remove", remove):
+        yield
+
+
+@contextmanager
+def strays_are_left_alone() -> Iterator[None]:
+    """What was deleted while a node was silent stays on it."""
+    with patch.object(watch, "strays", lambda _reports, _gone: ()):
+        yield
+
+
+@contextmanager
+def the_record_comes_first() -> Iterator[None]:
+    """Users are told that a change is made before it is."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        job = real(event)
+        if not isinstance(event, Converge):
+            return job
+        last = job.children[-1]
+        assert isinstance(last, Step)
+        return sequence(event.name, last, *job.children[:-1])
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+BREAKAGES: dict[str, tuple[Callable[[], Any], str]] = {
+    "agents do not fence": (agents_do_not_fence, "fencing"),
+    "tombstones are not kept": (tombstones_are_not_kept, "fencing"),
+    "hypervisors are tidied first": (hypervisors_are_tidied_first, "rules before traffic"),
+    "hypervisors are prepared last": (hypervisors_are_prepared_last, "rules before traffic"),
+    "what is not ready is announced": (what_is_not_ready_is_announced, "serve before announce"),
+    "requests during a run are forgotten": (requests_during_a_run_are_forgotten, "no change lost"),
+    "leases are ignored": (leases_are_ignored, "one job per entity"),
+    "workers do not ask for their lease": (workers_do_not_ask_for_their_lease, "one job per entity"),
+    "silent nodes are not waited for": (silent_nodes_are_not_waited_for, "one holder per address"),
+    "strays are left alone": (strays_are_left_alone, "convergence"),
+}
+"""What is broken, and the rule by which the simulation finds it."""
