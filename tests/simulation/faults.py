@@ -32,6 +32,7 @@ class Troublemaker:
         world = self._world
         world.faulty = world.database_away = False
         world.probe.down.clear()
+        world.probe.silent.clear()
         for orchestrator in self._orchestrators:
             orchestrator.process.doom, orchestrator.process.stalled_until = None, 0.0
             orchestrator.boot()
@@ -95,8 +96,9 @@ class Troublemaker:
     def _fail_instance(self) -> None:
         address = self._chance.choice(sorted(self._world.rules.homes))
         self._world.tell(str(address), "fails")
-        self._world.probe.down.add(address)
-        self._later(lambda: self._world.probe.down.discard(address))
+        failing = self._world.probe.silent if self._chance.random() < 0.5 else self._world.probe.down
+        failing.add(address)
+        self._later(lambda: failing.discard(address))
 
     def _for_a_while(self, who: str, what: str, attribute: str, thing: object) -> None:
         self._world.tell(who, what)

@@ -76,7 +76,7 @@ def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> 
 
 async def _history(seed: int, shared: Engines, chance: Random) -> Outcome:
     world = World(seed, shared, chance)
-    orchestrators = [Orchestrator(world, name) for name in ("north", "south")]
+    orchestrators = [Orchestrator(world, "north", workers=2), Orchestrator(world, "south", workers=1)]
     users, trouble = Users(world), Troublemaker(world, orchestrators)
     for machine in world.machines:
         machine.boot()

@@ -18,7 +18,6 @@ from tests.simulation.rules import Broken
 from tests.simulation.virtual_time import Killed, Process
 from tests.simulation.world import ProcessClock, World
 
-WORKERS = 2
 LEASE = 5.0  # seconds
 SWEEP = 15.0
 POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
@@ -27,8 +26,8 @@ POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
 class Orchestrator:
     """A place where orchestrator processes run, one after the other, mostly under the same name."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self._world, self._name = world, name
+    def __init__(self, world: World, name: str, workers: int) -> None:
+        self._world, self._name, self._workers = world, name, workers
         self.process = Process(name)
         self.process.alive = False
         self._births = 0
@@ -60,9 +59,9 @@ class Orchestrator:
                 lease=LEASE,
                 idle=1.1 + 0.3 * number,
             )
-            for number in range(1, WORKERS + 1)
+            for number in range(1, self._workers + 1)
         ]
-        watch = Watch(database=database, agents=agents, clock=clock, interval=3.0, sweep=SWEEP)
+        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP)
         for run in (*(worker.run() for worker in workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))
         world.tell(name, "starts")

@@ -50,13 +50,13 @@ def draw(chance: Random) -> Profile:
 
     return Profile(
         faults=tuple(fault for fault in Fault if chance.random() < 0.4),
-        pause=chance.uniform(0.5, 5.0),
+        pause=chance.uniform(0.5, 4.0),
         lost_request=now_and_then(0.10),
         lost_answer=now_and_then(0.10),
         doubled=now_and_then(0.15),
         late=now_and_then(0.10),
         refused_transaction=now_and_then(0.01),
         unknown_commit=now_and_then(0.02),
-        trouble=chance.uniform(8.0, 25.0),
-        users=chance.randint(4, 12),
+        trouble=chance.uniform(6.0, 16.0),
+        users=chance.randint(4, 10),
     )

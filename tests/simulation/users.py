@@ -85,7 +85,7 @@ class Users:
 
     async def live(self) -> None:
         """Ask for something now and then."""
-        await asyncio.sleep(self._chance.uniform(0.0, 2.0))
+        await asyncio.sleep(self._chance.uniform(0.0, 0.5))
         self._attempt("create", self._create)
         for _ in range(self._world.profile.users):
             await asyncio.sleep(self._chance.expovariate(self._world.profile.users / self._world.profile.trouble))
