@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,8 +16,8 @@ from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.balancing import decide as deciding
 from bascule.balancing import plan as planning
 from bascule.balancing import reconciler, watch
-from bascule.balancing.events import Converge, Event
-from bascule.orchestration.jobs import Job, Step, sequence
+from bascule.balancing.events import Converge, Event, Remove
+from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.queue import Claim, Queue
 from bascule.orchestration.reconciler import Decision
 
@@ -125,7 +125,7 @@ def silent_nodes_are_not_waited_for() -> Iterator[None]:
 
     def remove(inventory: Any) -> Decision[Any]:
         decision = real(inventory)
-        assert decision.event is not None
+        assert isinstance(decision.event, Remove)
         return replace(decision, event=replace(decision.event, waits_for=""))
 
     with patch.object(deciding, "_remove", remove):
@@ -139,33 +139,20 @@ def strays_are_left_alone() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def the_record_comes_first() -> Iterator[None]:
-    """Users are told that a change is made before it is."""
-    real = planning.plan
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """What is broken, the rule by which the simulation finds it, and seeds of which one does."""
 
-    def plan(event: Event) -> Job:
-        job = real(event)
-        if not isinstance(event, Converge):
-            return job
-        last = job.children[-1]
-        assert isinstance(last, Step)
-        return sequence(event.name, last, *job.children[:-1])
-
-    with patch.object(reconciler, "plan", plan):
-        yield
+    broken: Callable[[], AbstractContextManager[None]]
+    rule: str
+    seeds: range
 
 
-BREAKAGES: dict[str, tuple[Callable[[], Any], str]] = {
-    "agents do not fence": (agents_do_not_fence, "fencing"),
-    "tombstones are not kept": (tombstones_are_not_kept, "fencing"),
-    "hypervisors are tidied first": (hypervisors_are_tidied_first, "rules before traffic"),
-    "hypervisors are prepared last": (hypervisors_are_prepared_last, "rules before traffic"),
-    "what is not ready is announced": (what_is_not_ready_is_announced, "serve before announce"),
-    "requests during a run are forgotten": (requests_during_a_run_are_forgotten, "no change lost"),
-    "leases are ignored": (leases_are_ignored, "one job per entity"),
-    "workers do not ask for their lease": (workers_do_not_ask_for_their_lease, "one job per entity"),
-    "silent nodes are not waited for": (silent_nodes_are_not_waited_for, "one holder per address"),
-    "strays are left alone": (strays_are_left_alone, "convergence"),
+BREAKAGES = {
+    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(60)),
+    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(60)),
+    "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
+    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
+    "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
+    "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
 }
-"""What is broken, and the rule by which the simulation finds it."""

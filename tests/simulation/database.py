@@ -41,11 +41,11 @@ class Engines:
         pooled = self.engine.raw_connection()
         self.raw: Any = pooled.driver_connection
         pooled.close()
-        self._template: bytes = self.raw.serialize()
+        self.keep_as_template()
 
     def keep_as_template(self) -> None:
         """Later histories begin with what is in the tables now."""
-        self._template = self.raw.serialize()
+        self._template: bytes = self.raw.serialize()
 
     def start_over(self) -> None:
         """Back to the template."""

@@ -107,5 +107,3 @@ class Troublemaker:
 
     def _later(self, end: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(self._chance.uniform(0.3, 10.0), end)
-
-

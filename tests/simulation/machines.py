@@ -359,4 +359,3 @@ class HostMachine(Machine):
         await agent.start()
         self._agent = agent
         self.overseer.tell(self.name, "its agent has started")
-

@@ -39,8 +39,11 @@ class Wire(Protocol):
     def sent(self, process: Process, load_balancer_id: UUID, version: Version, what: str) -> None:
         """A command leaves an orchestrator."""
 
-    def unanswered(self, machine: Machine) -> None:
-        """A call failed."""
+    def enabled(self, machine: Machine) -> bool:
+        """Whether operators want the machine to be used."""
+
+    def unanswered(self, machine: Machine, *, enabled: bool) -> None:
+        """A call failed; `enabled` is of when it was made."""
 
 
 class SimulatedAgents:
@@ -94,6 +97,7 @@ class SimulatedAgents:
         self._process.check()
         loop, machine = asyncio.get_running_loop(), self._wire.machine(node_id)
         answer: asyncio.Future[R] = loop.create_future()
+        enabled = self._wire.enabled(machine)
         silence = Unavailable(f"{machine.name} does not answer within {limit:g} s: is its agent running?")
         timer = loop.call_later(limit, _give_up, answer, silence)
         for arrival, answer_after in self._fates():
@@ -101,18 +105,11 @@ class SimulatedAgents:
         try:
             return await answer
         except Unavailable:
-            self._wire.unanswered(machine)
+            self._wire.unanswered(machine, enabled=enabled)
             raise
         finally:
             timer.cancel()
-            await self._thaw()
-
-    async def _thaw(self) -> None:
-        """A process that stalls hears nothing until it goes on."""
-        loop = asyncio.get_running_loop()
-        while self._process.alive and loop.time() < self._process.stalled_until:
-            await asyncio.sleep(self._process.stalled_until - loop.time())
-        self._process.check()
+            await self._process.thaw()
 
     def _fates(self) -> list[tuple[float, float | None]]:
         """For each copy of the message: when it arrives, and how long its answer travels (None: it is lost)."""

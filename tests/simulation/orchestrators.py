@@ -43,9 +43,7 @@ class Orchestrator:
         process.on_death = self._died
         database, clock = SimulatedDatabase(world.engines.engine, process, world), ProcessClock(process)
         agents = SimulatedAgents(world, process)
-        reconciler = LoadBalancerReconciler(
-            database=database, agents=agents, clock=clock, queue=Queue(orchestration)
-        )
+        reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=Queue(orchestration))
         workers = [
             Worker(
                 name=f"{name}-{number}",

@@ -7,7 +7,7 @@ may do old things again, and an operator who disables a silent node says that it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -65,24 +65,22 @@ class Rules:
         leases = {}
         for identifier, epoch, requested, done, until in self._raw.execute(_QUEUE):
             key = UUID(identifier)
-            lease = self._next(key, epoch, requested, done, until, now)
-            leases[key] = lease
+            leases[key] = self._next(key, Lease(epoch, requested, done, until, requested), now)
             self.epochs[key] = epoch
         self._leases = leases
         self._addresses()
 
-    def _next(self, key: UUID, epoch: int, requested: int, done: int, until: float | None, now: float) -> Lease:
+    def _next(self, key: UUID, found: Lease, now: float) -> Lease:
         before = self._leases.get(key)
         if before is None:
-            return Lease(epoch, requested, done, until, requested)
-        if epoch < before.epoch:
-            raise Broken("one job per entity", f"the epoch of {key} fell from {before.epoch} to {epoch}")
-        if epoch > before.epoch and before.until is not None and before.until > now:
+            return found
+        if found.epoch < before.epoch:
+            raise Broken("one job per entity", f"the epoch of {key} fell from {before.epoch} to {found.epoch}")
+        if found.epoch > before.epoch and before.until is not None and before.until > now:
             raise Broken("one job per entity", f"{key} was claimed while its lease {before.epoch} held")
-        if done > before.answers:
+        if found.done > before.answers:
             raise Broken("no change lost", f"a request for {key} that came during a run counts as done")
-        answers = requested if epoch > before.epoch else before.answers
-        return Lease(epoch, requested, done, until, answers)
+        return found if found.epoch > before.epoch else replace(found, answers=before.answers)
 
     def _addresses(self) -> None:
         held = {UUID(identifier): address for identifier, address in self._raw.execute(_HELD)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -66,9 +67,7 @@ def _register(context: Context, pool_id: UUID, address: str, host: str) -> None:
 
 
 def _context(database: Database, clock: ProcessClock, new_hash_seed: Callable[[], int]) -> Context:
-    return Context(
-        database=database, clock=clock, admin_token="", zone="", public_url="", new_hash_seed=new_hash_seed
-    )
+    return Context(database=database, clock=clock, admin_token="", zone="", public_url="", new_hash_seed=new_hash_seed)
 
 
 class Users:
@@ -95,7 +94,7 @@ class Users:
         """Operators enable every LB node again, now that they all answer."""
         for machine in self._world.nodes.values():
             if not machine.enabled:
-                self._attempt("enable", lambda node_id=machine.node.id: self._enable(node_id, True))
+                self._attempt("enable", partial(self._enable, machine.node.id, True))
 
     def find(self) -> Wishes:
         """What users have written, without what orchestrators write."""
@@ -146,7 +145,7 @@ class Users:
         for _ in range(2):
             pool_id = chance.choice(pools).id
             body = self._service(pool_id)
-            yield f"add to {short}", lambda body=body: self._add(balancer.id, body)
+            yield f"add to {short}", partial(self._add, balancer.id, body)
         if balancer.services:
             service = chance.choice(balancer.services)
             change = {"port": chance.choice(PORTS), "target-port": chance.choice((8080, 8081))}
@@ -168,7 +167,7 @@ class Users:
         scale = public_v2.InstancePoolScale(size=size)
         yield f"scale {pool.name} to {size}", lambda: pool_routes.scale_instance_pool(context, pool.id, scale)
         member = chance.choice(pool.members)
-        evict = public_v2.InstancePoolEvict(instances=[str(member.id)])
+        evict = public_v2.InstancePoolEvict.model_validate({"instances": [str(member.id)]})
         if len(pool.active) > 1:
             yield f"evict {member.address}", lambda: pool_routes.evict_instance_pool_members(context, pool.id, evict)
             yield f"delete {member.address}", lambda: admin_instances.delete_instance(context, pool.id, member.id)
@@ -176,7 +175,7 @@ class Users:
             update = admin_v1.InstanceUpdate.model_validate(given)
             yield (
                 f"{member.address}: {given}",
-                lambda update=update: admin_instances.update_instance(context, pool.id, member.id, update),
+                partial(admin_instances.update_instance, context, pool.id, member.id, update),
             )
 
     def _create(self) -> None:

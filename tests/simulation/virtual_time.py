@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Killed(BaseException):
@@ -61,6 +63,13 @@ class Process:
         self.on_death()
         for task in self._tasks:
             task.cancel()
+
+    async def thaw(self) -> None:
+        """A process that stalls goes on late. Raises Killed in a dead one."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < self.stalled_until:  # noqa: ASYNC110  it may stall again meanwhile
+            await asyncio.sleep(self.stalled_until - loop.time())
+        self.check()
 
     async def ended(self) -> None:
         """Wait until every task of the killed process is over."""
@@ -116,9 +125,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.adopt(task)
         return task
 
-    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Disks and kernels take some time too. A process killed meanwhile does not get there."""
-        future: asyncio.Future[Any] = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
         self.call_later(self._chance.uniform(0.0002, 0.004), _work, future, CURRENT.get(), func, args)
         return future
 

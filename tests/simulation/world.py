@@ -36,10 +36,7 @@ class ProcessClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
-        loop = asyncio.get_running_loop()
-        while loop.time() < self._process.stalled_until:
-            await asyncio.sleep(self._process.stalled_until - loop.time())
-        self._process.check()
+        await self._process.thaw()
 
 
 class World:
@@ -122,11 +119,16 @@ class World:
         self.tell(process.name, f"{what} of {_short(load_balancer_id)} at {_text(version)}")
         self._check(lambda: self.rules.sent(load_balancer_id, version))
 
-    def unanswered(self, machine: Machine) -> None:
-        """A call failed. Of a disabled LB node that is all an operator wants to know."""
-        if isinstance(machine, LBMachine) and not machine.enabled and not machine.written_off:
+    def enabled(self, machine: Machine) -> bool:
+        """Whether operators want the machine to be used."""
+        return not isinstance(machine, LBMachine) or machine.enabled
+
+    def unanswered(self, machine: Machine, *, enabled: bool) -> None:
+        """A call failed. A disabled LB node that does not answer is taken for dead, even by a single lost message."""
+        if isinstance(machine, LBMachine) and not enabled and not machine.written_off:
             self.tell(machine.name, "is disabled and silent")
-            machine.written_off = True
+            machine.written_off = not machine.enabled
+            self.rules.excuse(machine)
 
     # What machines do
 
