@@ -11,11 +11,11 @@ from unittest.mock import patch
 from sqlalchemy import Connection, true
 
 from bascule.agents import fencing
-from bascule.agents.fencing import DesiredState, Tombstone
+from bascule.agents.fencing import DesiredState
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.balancing import decide as deciding
 from bascule.balancing import plan as planning
-from bascule.balancing import reconciler, watch
+from bascule.balancing import reconciler
 from bascule.balancing.events import Converge, Event, Remove
 from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.queue import Claim, Queue
@@ -31,19 +31,6 @@ def agents_do_not_fence() -> Iterator[None]:
         return replace(state, configurations=(*others, configuration))
 
     with patch.object(fencing, "put", put):
-        yield
-
-
-@contextmanager
-def tombstones_are_not_kept() -> Iterator[None]:
-    """An agent forgets what it was told to remove, so that a late command brings it back."""
-    real = fencing.remove
-
-    def remove(state: DesiredState[Any], load_balancer_id: Any, version: Any) -> DesiredState[Any]:
-        graves: tuple[Tombstone, ...] = ()
-        return replace(real(state, load_balancer_id, version), tombstones=graves)
-
-    with patch.object(fencing, "remove", remove):
         yield
 
 
@@ -112,13 +99,6 @@ def leases_are_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def workers_do_not_ask_for_their_lease() -> Iterator[None]:
-    """A worker that lost its lease goes on with its job."""
-    with patch.object(Queue, "check", lambda _self, _connection, _claim: None):
-        yield
-
-
-@contextmanager
 def silent_nodes_are_not_waited_for() -> Iterator[None]:
     """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
     real = deciding._remove
@@ -129,13 +109,6 @@ def silent_nodes_are_not_waited_for() -> Iterator[None]:
         return replace(decision, event=replace(decision.event, waits_for=""))
 
     with patch.object(deciding, "_remove", remove):
-        yield
-
-
-@contextmanager
-def strays_are_left_alone() -> Iterator[None]:
-    """What was deleted while a node was silent stays on it."""
-    with patch.object(watch, "strays", lambda _reports, _gone: ()):
         yield
 
 
@@ -155,4 +128,5 @@ BREAKAGES = {
     "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
+    "silent nodes are not waited for": Breakage(silent_nodes_are_not_waited_for, "one holder per address", range(60)),
 }
