@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -62,10 +63,12 @@ def simulate(seed: int) -> Outcome:
     shared.start_over()
     loop = VirtualLoop(chance)
     loop.set_exception_handler(_unexpected)
+    gc.disable()  # a history is short: what it leaves behind is collected between two of them
     try:
         with seeded(chance), quiet():
             return loop.run_until_complete(_history(seed, shared, chance))
     finally:
+        gc.enable()
         loop.close()
 
 

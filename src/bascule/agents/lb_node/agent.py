@@ -175,7 +175,8 @@ class LBAgent:
         )
         return BalancerReport(
             configuration=configuration,
-            ready=configuration.address in observed.data_plane.ready,
+            # An order that no pass has carried out yet may differ from what the data plane does.
+            ready=configuration.address in observed.data_plane.ready and configuration in observed.of,
             announced=configuration.address in observed.announcer.announced,
             health=health,
         )

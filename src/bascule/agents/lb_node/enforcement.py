@@ -14,15 +14,17 @@ from bascule.agents.passes import Pass
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import DataPlane
 from bascule.model.addresses import IPAddress, address_order
+from bascule.model.configurations import BalancerConfiguration
 from bascule.model.reports import AnnouncerReport, DataPlaneReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a pass found and did; the reports are of after the pass."""
+    """What a pass found and did; the reports are of after the pass. `of` are the configurations it carried out."""
 
     data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
     announcer: AnnouncerReport = field(default_factory=AnnouncerReport)
+    of: tuple[BalancerConfiguration, ...] = ()
     changes: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Enforcement:
         return Observation(
             data_plane=data_plane,
             announcer=announcer,
+            of=desired.of,
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
             problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),
