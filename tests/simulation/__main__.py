@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -48,9 +49,13 @@ def batch(seeds: range) -> list[Outcome]:
 
 
 def _sweep(seeds: range, processes: int) -> int:
-    started, outcomes = time.monotonic(), []
-    with suppress(KeyboardInterrupt):
-        outcomes = list(_run(seeds, processes))
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    with suppress(KeyboardInterrupt):  # what was found until then is told all the same
+        for outcome in _run(seeds, processes):
+            outcomes.append(outcome)
+            if outcome.broken:
+                console.print(f"[red]seed {outcome.seed}[/red]: {outcome.broken}")
     failures = sorted((each for each in outcomes if each.broken), key=lambda each: each.seed)
     _summarize(outcomes, time.monotonic() - started)
     for failure in failures[:3]:
@@ -72,14 +77,22 @@ def _run(seeds: range, processes: int) -> Iterator[Outcome]:
         TextColumn("{task.fields[broken]} broken"),
     )
     broken = 0
-    with Progress(*columns, console=console) as progress, ProcessPoolExecutor(processes) as pool:
+    with Progress(*columns, console=console) as progress, ProcessPoolExecutor(processes, initializer=_deaf) as pool:
         task = progress.add_task("", total=len(seeds), broken=0)
         waiting = [pool.submit(batch, seeds[begin : begin + BATCH]) for begin in range(0, len(seeds), BATCH)]
-        for done in as_completed(waiting):
-            found = done.result()
-            broken += sum(bool(each.broken) for each in found)
-            progress.update(task, advance=len(found), broken=broken)
-            yield from found
+        try:
+            for done in as_completed(waiting):
+                found = done.result()
+                broken += sum(bool(each.broken) for each in found)
+                progress.update(task, advance=len(found), broken=broken)
+                yield from found
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _deaf() -> None:
+    """Ctrl-C is for the process that shows the progress."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _summarize(outcomes: list[Outcome], seconds: float) -> None:
