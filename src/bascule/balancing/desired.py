@@ -18,6 +18,7 @@ from bascule.model.configurations import (
 )
 from bascule.model.instance_pools import Instance
 from bascule.model.load_balancers import Service
+from bascule.model.strategies import Protocol
 
 
 def version_of(inventory: Inventory) -> Version:
@@ -84,12 +85,13 @@ def _service(
     service: Service,
     instances: tuple[Instance, ...],
     reachable: Set[UUID],
-    confirmed: Set[tuple[UUID, UUID, IPAddress]],
+    confirmed: Set[tuple[UUID, Protocol, int, UUID, IPAddress]],
 ) -> ServiceConfiguration:
     ready = [
         instance
         for instance in instances
-        if instance.hypervisor_id in reachable or (service.id, instance.id, instance.address) in confirmed
+        if instance.hypervisor_id in reachable
+        or (service.id, service.protocol, service.port, instance.id, instance.address) in confirmed
     ]
     return ServiceConfiguration(
         id=service.id,
@@ -112,10 +114,10 @@ def _service(
     )
 
 
-def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, UUID, IPAddress]]:
-    """Instances an LB node serves already: their hypervisor had the rules before, so a silent agent is no reason."""
+def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, Protocol, int, UUID, IPAddress]]:
+    """Instances an LB node serves on a port already: their hypervisor had the rules, so a silent agent is no reason."""
     return frozenset(
-        (service.id, backend.instance_id, backend.address)
+        (service.id, service.protocol, service.port, backend.instance_id, backend.address)
         for view in inventory.lb_nodes
         if view.balancer is not None
         for service in view.balancer.configuration.services

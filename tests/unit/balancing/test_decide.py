@@ -336,3 +336,13 @@ def shrunk(configuration: BalancerConfiguration) -> BalancerConfiguration:
     """What a node carries once the pool has its first instance alone."""
     services = tuple(replace(each, backends=each.backends[:1]) for each in configuration.services)
     return replace(configuration, services=services)
+
+
+def test_a_port_that_a_silent_hypervisor_never_heard_of_is_not_sent_to_it() -> None:
+    """Its rules are of the old port: instances on it serve the new one once it answers."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.agents.node(hypervisor(2).id).reachable = False
+    world.change(services=(replace(service(80), port=81),))
+    run_some(world, CHANCE, 100)
+    carried = world.agents.node(lb_node(1).id).balancers[LB_ID]
+    assert [backend.address for backend in carried.services[0].backends] == [instance(1, 1).address]
