@@ -9,7 +9,8 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs check format bench docs clean
+SEEDS ?= 1000
+.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs simulate check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -63,6 +64,9 @@ LAB ?= demo --dataplane ipvs --check-interval 5 --exchanges 200
 
 lab-ipvs: setup ## The demo over the kernel's own IPVS, under a kernel that has it: boots User-Mode Linux, log in build/lab-ipvs
 	$(BIN)/python tools/user_mode_linux.py --output build/lab-ipvs --timeout 900 -- $(BIN)/bascule lab $(LAB)
+
+simulate: setup ## SEEDS=10000 histories of crashes and lost messages on a virtual clock; SEED=… replays one
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check --quiet .

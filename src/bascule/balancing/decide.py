@@ -105,11 +105,11 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
 
 
 def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
-    """Hypervisors that lack rules: what they have stays, what is wanted comes to it."""
+    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it."""
     wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
-        if view.reachable and not needed <= existing:
+        if view.reachable and needed and not (view.enforced and needed <= existing):
             rules = desired.union(existing, needed)
             yield Forwarding(
                 hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, rules)
@@ -117,9 +117,9 @@ def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
 
 
 def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
-    """Hypervisors with rules no longer wanted, unless a silent LB node may still be sending to them."""
+    """Hypervisors with rules no longer wanted, unless an LB node may still be sending to them."""
     may_send = placements | inventory.placements
-    if any(view.node.enabled and not view.reachable for view in inventory.lb_nodes if view.node.id in may_send):
+    if any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send):
         return
     wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
@@ -128,6 +128,13 @@ def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
             yield Forwarding(
                 hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, needed)
             )
+
+
+def _sends_as_before(view: LBNodeView) -> bool:
+    """A silent node may; so may one that took its configuration but cannot follow it."""
+    if not view.reachable:
+        return view.node.enabled
+    return view.balancer is not None and not view.balancer.ready
 
 
 def _rules(view: HypervisorView) -> frozenset[ForwardingRule]:

@@ -20,6 +20,7 @@ from bascule.model.configurations import (
 from bascule.model.demands import Demand
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer, Service
+from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ForwardingMethod
 
 _TUNNEL = ForwardingMethod.TUNNEL
@@ -123,7 +124,7 @@ def _service(
     service: Service,
     inventory: Inventory,
     reachable: Set[UUID],
-    confirmed: Set[tuple[UUID, UUID, IPAddress]],
+    confirmed: Set[tuple[UUID, Protocol, int, UUID, IPAddress]],
 ) -> ServiceConfiguration:
     service = _existing(service, inventory)
     ready = [
@@ -131,7 +132,7 @@ def _service(
         for instance in members_of(service, inventory)
         if method_of(instance, service) is not ForwardingMethod.TUNNEL
         or instance.hypervisor_id in reachable
-        or (service.id, instance.id, instance.address) in confirmed
+        or (service.id, service.protocol, service.port, instance.id, instance.address) in confirmed
     ]
     return ServiceConfiguration(
         id=service.id,
@@ -155,10 +156,10 @@ def _service(
     )
 
 
-def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, UUID, IPAddress]]:
-    """Instances an LB node serves already: their hypervisor had the rules before, so a silent agent is no reason."""
+def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, Protocol, int, UUID, IPAddress]]:
+    """Instances an LB node serves on a port already: their hypervisor had the rules, so a silent agent is no reason."""
     return frozenset(
-        (service.id, backend.instance_id, backend.address)
+        (service.id, service.protocol, service.port, backend.instance_id, backend.address)
         for view in inventory.lb_nodes
         if view.balancer is not None
         for service in view.balancer.configuration.services

@@ -36,11 +36,15 @@ class LBNodeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorView:
-    """One hypervisor: whether its agent answered, and the rules it has for this load balancer (None: none)."""
+    """One hypervisor: whether its agent answered, and the rules it has for this load balancer (None: none).
+
+    Not `enforced`: it was told these rules, but its kernel may not have them.
+    """
 
     hypervisor: Hypervisor
     reachable: bool
     configuration: ForwardingConfiguration | None = None
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,4 +138,9 @@ def _hypervisor_view(
 ) -> HypervisorView:
     configurations = () if report is None else report.load_balancers
     mine = (configuration for configuration in configurations if configuration.load_balancer_id == load_balancer.id)
-    return HypervisorView(hypervisor=hypervisor, reachable=report is not None, configuration=next(mine, None))
+    return HypervisorView(
+        hypervisor=hypervisor,
+        reachable=report is not None,
+        configuration=next(mine, None),
+        enforced=report is None or report.enforced,
+    )

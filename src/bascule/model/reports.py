@@ -118,11 +118,12 @@ class LBNodeReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorReport:
-    """All a hypervisor agent knows."""
+    """All a hypervisor agent knows. `enforced` tells that the last pass put exactly these configurations in force."""
 
     node: str
     started_at: float
     load_balancers: tuple[ForwardingConfiguration, ...] = ()
+    enforced: bool = True
     forwarding: ForwardingReport = ForwardingReport()
     problems: tuple[str, ...] = ()
     repairs: int = 0

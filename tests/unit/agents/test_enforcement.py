@@ -69,7 +69,7 @@ def test_withdraw_before_remove() -> None:
 
 
 def test_a_refused_change_withdraws_nobody_else() -> None:
-    """When the data plane refuses, what it carries goes on being announced, what is new is not, and the report tells."""
+    """When the data plane refuses, what it carries stays announced, what is new is not, and the report tells."""
     diary = Diary()
     diary.enforcement.apply(desire(VIP))
     diary.data_plane.broken = "The kernel said no."

@@ -87,3 +87,18 @@ async def test_a_restart_resumes_before_the_first_answer(tmp_path: Path) -> None
         await hypervisor.put(configuration(LB, rule(1, 1)))
     async with agent(tmp_path, FakeForwarding()) as hypervisor:
         assert hypervisor.report().forwarding.instances == {rule(1, 1).instance}
+
+
+async def test_a_report_tells_whether_the_rules_are_in_force(tmp_path: Path) -> None:
+    """What a hypervisor was told is not taken for what its kernel has."""
+    forwarding = FakeForwarding()
+    async with agent(tmp_path, forwarding) as running:
+        assert running.report().enforced
+        forwarding.broken = "no memory"
+        with pytest.raises(SystemFailure):
+            await running.put(configuration(LB, rule(1, 1)))
+        assert running.report().load_balancers
+        assert not running.report().enforced
+        forwarding.broken = None
+        await running.put(configuration(LB, rule(1, 1)))
+        assert running.report().enforced

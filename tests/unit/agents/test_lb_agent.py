@@ -311,3 +311,16 @@ async def test_a_data_plane_that_checks_by_itself_is_believed(machine: Machine) 
     async with machine.agent() as agent:
         (carried,) = agent.report().load_balancers
         assert [each.health for each in carried.health] == [Health.SUCCESS, Health.FAILURE]
+
+
+async def test_an_order_that_was_not_carried_out_yet_is_not_ready(machine: Machine) -> None:
+    """While new instances are checked the kernel still serves by the old order: the report must not say otherwise."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        machine.probe.silent = {backend(2).address}
+        command = asyncio.create_task(agent.put(balancer(service(backend(2)), generation=2)))
+        async with asyncio.timeout(10):
+            while agent.report().load_balancers[0].configuration.version.generation == 1:  # noqa: ASYNC110  no event
+                await asyncio.sleep(0)
+        assert not agent.report().load_balancers[0].ready
+        assert (await command).ready

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.balancing.decide import decide
+from bascule.balancing.events import Converge
 from bascule.balancing.steps.forwarding import ApplyForwarding
+from bascule.model.configurations import BalancerConfiguration
 from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.orchestration.jobs import Step, walk
@@ -305,3 +307,42 @@ def check_converged(world: World) -> None:
             for found in world.services
             if member.hypervisor_id == host.id
         }
+
+
+def test_rules_that_are_not_in_force_are_applied_again() -> None:
+    """A hypervisor that was told its rules but whose kernel refused them gets them again before anybody sends to it."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    found = world.inventory()
+    refused = tuple(replace(view, enforced=view.hypervisor.id != hypervisor(1).id) for view in found.hypervisors)
+    event = decide(replace(found, hypervisors=refused)).event
+    assert isinstance(event, Converge)
+    assert [each.hypervisor.name for each in event.prepare] == ["hv1"]
+
+
+def test_rules_stay_while_an_lb_node_cannot_follow_its_configuration() -> None:
+    """A node that took its configuration but whose kernel refused it may still send to who is gone from the pool."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.change(members=(instance(1, 1),))
+    for node in world.nodes:
+        carried = world.agents.node(node.id)
+        carried.balancers[LB_ID] = shrunk(carried.balancers[LB_ID])
+    world.agents.node(lb_node(2).id).ready = False
+    assert "remove every rule from hv2" not in titles(world)
+    world.agents.node(lb_node(2).id).ready = True
+    assert "remove every rule from hv2" in titles(world)
+
+
+def shrunk(configuration: BalancerConfiguration) -> BalancerConfiguration:
+    """What a node carries once the pool has its first instance alone."""
+    services = tuple(replace(each, backends=each.backends[:1]) for each in configuration.services)
+    return replace(configuration, services=services)
+
+
+def test_a_port_that_a_silent_hypervisor_never_heard_of_is_not_sent_to_it() -> None:
+    """Its rules are of the old port: instances on it serve the new one once it answers."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    world.agents.node(hypervisor(2).id).reachable = False
+    world.change(services=(replace(service(80), port=81),))
+    run_some(world, CHANCE, 100)
+    carried = world.agents.node(lb_node(1).id).balancers[LB_ID]
+    assert [backend.address for backend in carried.services[0].backends] == [instance(1, 1).address]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -30,10 +30,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a pass found and did; `enforced` is False when the driver failed."""
+    """What a pass found and did; `enforced` are the rules it put in force, None when the driver failed."""
 
     forwarding: ForwardingReport = field(default_factory=ForwardingReport)
-    enforced: bool = False
+    enforced: frozenset[ForwardingRule] | None = None
     changes: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Enforcement:
         absent = sorted({rule.instance for rule in rules} - report.instances, key=address_order)
         return Observation(
             forwarding=report,
-            enforced=done is not None,
+            enforced=None if done is None else rules,
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
             problems=(*current.problems, *(f"Instance {instance} is not reachable from here." for instance in absent)),
@@ -81,10 +81,11 @@ class HypervisorAgent:
         orders: StateFile[DesiredState[ForwardingConfiguration]],
         enforcement: Enforcement,
         interval: float,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`interval` is seconds between passes."""
+        """`interval` is seconds between passes; `now` tells seconds since the epoch."""
         self.node = node
-        self.started_at = time.time()
+        self.started_at = now()
         self._keeper = Keeper(orders)
         self._enforcement = enforcement
         self._loop = EnforcementLoop[frozenset[ForwardingRule], Observation](
@@ -132,6 +133,7 @@ class HypervisorAgent:
             node=self.node,
             started_at=self.started_at,
             load_balancers=self._keeper.state.configurations,
+            enforced=observed.enforced == translation.merge(self._keeper.state.configurations),
             forwarding=observed.forwarding,
             problems=(*([self._keeper.problem] if self._keeper.problem else []), *observed.problems),
             repairs=self._loop.repairs,
@@ -139,5 +141,5 @@ class HypervisorAgent:
 
 
 def _insist(observed: Observation) -> None:
-    if not observed.enforced:
+    if observed.enforced is None:
         raise SystemFailure(" ".join(observed.problems))

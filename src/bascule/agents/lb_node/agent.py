@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -61,13 +61,14 @@ class LBAgent:
         interval: float,
         drain: float = DRAIN,
         notifier: Notifier | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`notifier` is told what goes up and down.
+        """`notifier` is told what goes up and down; `now` tells seconds since the epoch.
 
         `interval` is seconds between passes, `drain` seconds between withdrawing an address and letting go of it.
         """
         self.node = node
-        self.started_at = time.time()
+        self.started_at = now()
         self._keeper = Keeper(orders)
         self._verdicts = verdicts
         self._checks = health_checks
@@ -197,7 +198,8 @@ class LBAgent:
         )
         return BalancerReport(
             configuration=configuration,
-            ready=configuration.address in seen.data_plane.ready,
+            # An order that no pass has carried out yet may differ from what the data plane does.
+            ready=configuration.address in seen.data_plane.ready and configuration in seen.of,
             announced=configuration.address in seen.announcer.announced,
             health=health,
         )

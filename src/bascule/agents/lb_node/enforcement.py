@@ -15,16 +15,18 @@ from bascule.agents.passes import Pass
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import CheckingDataPlane, DataPlane
 from bascule.model.addresses import IPAddress, address_order
+from bascule.model.configurations import BalancerConfiguration
 from bascule.model.reports import AnnouncerReport, DataPlaneReport
 from bascule.model.virtual_services import ForwardingMethod, VirtualService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a pass found and did; the reports are of after the pass."""
+    """What a pass found and did; the reports are of after the pass. `of` are the configurations it carried out."""
 
     data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
     announcer: AnnouncerReport = field(default_factory=AnnouncerReport)
+    of: tuple[BalancerConfiguration, ...] = ()
     changes: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class Enforcement:
         return Observation(
             data_plane=data_plane,
             announcer=announcer,
+            of=desired.of,
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
             problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from uuid import UUID
 
@@ -25,11 +25,15 @@ _SEED_MAX = 2**64 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """What a pass should make true. `announced` is drawn to the node only as far as the data plane is ready for it."""
+    """What a pass should make true. `announced` is drawn to the node only as far as the data plane is ready for it.
+
+    `of` are the configurations that all this follows from.
+    """
 
     addresses: frozenset[IPAddress] = frozenset()
     services: tuple[VirtualService, ...] = ()
     announced: frozenset[IPAddress] = frozenset()
+    of: tuple[BalancerConfiguration, ...] = field(default=(), compare=False)
 
 
 def desire(
@@ -59,6 +63,7 @@ def desire(
         announced=frozenset(
             each.address for each in configurations if each.announced and each.load_balancer_id not in leaving
         ),
+        of=configurations,
     )
 
 

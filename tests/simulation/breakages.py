@@ -1,0 +1,132 @@
+"""Rules broken on purpose: what the simulation must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Connection, true
+
+from bascule.agents import fencing
+from bascule.agents.fencing import DesiredState
+from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.balancing import decide as deciding
+from bascule.balancing import plan as planning
+from bascule.balancing import reconciler
+from bascule.balancing.events import Converge, Event, Remove
+from bascule.orchestration.jobs import Job, sequence
+from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.reconciler import Decision
+
+
+@contextmanager
+def agents_do_not_fence() -> Iterator[None]:
+    """An agent obeys whatever comes, however old."""
+
+    def put(state: DesiredState[Any], configuration: Any) -> DesiredState[Any]:
+        others = (each for each in state.configurations if each.load_balancer_id != configuration.load_balancer_id)
+        return replace(state, configurations=(*others, configuration))
+
+    with patch.object(fencing, "put", put):
+        yield
+
+
+@contextmanager
+def hypervisors_are_tidied_first() -> Iterator[None]:
+    """Rules go while LB nodes still send by them."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        if not isinstance(event, Converge) or not event.tidy:
+            return real(event)
+        first = planning._forwarding("tidy hypervisors", event.tidy)
+        return sequence(event.name, first, real(replace(event, tidy=())))
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def hypervisors_are_prepared_last() -> Iterator[None]:
+    """LB nodes send before there are rules."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        if not isinstance(event, Converge) or not event.prepare:
+            return real(event)
+        last = planning._forwarding("prepare hypervisors", event.prepare)
+        return sequence(event.name, real(replace(event, prepare=())), last)
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def what_is_not_ready_is_announced() -> Iterator[None]:
+    """An LB agent announces before it serves."""
+    real = Enforcement._serve
+
+    def serve(self: Enforcement, desired: Any, current: Any) -> Any:
+        self._announce(desired.announced, current)
+        return real(self, desired, current)
+
+    with patch.object(Enforcement, "_serve", serve):
+        yield
+
+
+@contextmanager
+def requests_during_a_run_are_forgotten() -> Iterator[None]:
+    """Completing a run answers requests that it never saw."""
+    real = Queue.complete
+
+    def complete(self: Queue, connection: Connection, claim: Claim) -> None:
+        rows = self._table
+        newest = connection.execute(rows.select().where(self._is(claim.entity))).one().requested
+        real(self, connection, replace(claim, requested=newest))
+
+    with patch.object(Queue, "complete", complete):
+        yield
+
+
+@contextmanager
+def leases_are_ignored() -> Iterator[None]:
+    """A worker claims what another one works on."""
+    with patch.object(Queue, "_free", lambda _self, _now: true()):
+        yield
+
+
+@contextmanager
+def silent_nodes_are_not_waited_for() -> Iterator[None]:
+    """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
+    real = deciding._remove
+
+    def remove(inventory: Any) -> Decision[Any]:
+        decision = real(inventory)
+        assert isinstance(decision.event, Remove)
+        return replace(decision, event=replace(decision.event, waits_for=""))
+
+    with patch.object(deciding, "_remove", remove):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """What is broken, the rule by which the simulation finds it, and seeds of which one does."""
+
+    broken: Callable[[], AbstractContextManager[None]]
+    rule: str
+    seeds: range
+
+
+BREAKAGES = {
+    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(60)),
+    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(60)),
+    "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
+    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
+    "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
+    "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
+    "silent nodes are not waited for": Breakage(silent_nodes_are_not_waited_for, "one holder per address", range(60)),
+}

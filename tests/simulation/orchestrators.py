@@ -1,0 +1,77 @@
+"""Orchestrator processes: real workers and a real watch, which come, die and come again."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.watch import Watch
+from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.queue import Queue
+from bascule.orchestration.retry import RetryPolicy
+from bascule.orchestration.worker import Worker
+from bascule.store.tables import orchestration
+from tests.simulation.database import SimulatedDatabase
+from tests.simulation.network import SimulatedAgents
+from tests.simulation.rules import Broken
+from tests.simulation.virtual_time import Killed, Process
+from tests.simulation.world import ProcessClock, World
+
+LEASE = 5.0  # seconds
+SWEEP = 15.0
+POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
+
+
+class Orchestrator:
+    """A place where orchestrator processes run, one after the other, mostly under the same name."""
+
+    def __init__(self, world: World, name: str, workers: int) -> None:
+        self._world, self._name, self._workers = world, name, workers
+        self.process = Process(name)
+        self.process.alive = False
+        self._births = 0
+
+    def boot(self) -> None:
+        """Start a process, unless one runs."""
+        if self.process.alive:
+            return
+        world, chance = self._world, self._world.chance
+        self._births += 1
+        name = self._name if chance.random() < 0.7 else f"{self._name}-{self._births}"
+        self.process = process = Process(name)
+        process.on_death = self._died
+        database, clock = SimulatedDatabase(world.engines.engine, process, world), ProcessClock(process)
+        agents = SimulatedAgents(world, process)
+        reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=Queue(orchestration))
+        workers = [
+            Worker(
+                name=f"{name}-{number}",
+                reconcilers={reconciler.kind: reconciler},
+                tables=orchestration,
+                transaction=database.write,
+                clock=clock,
+                chance=Random(chance.random()),
+                escalation=LogEscalation(),
+                policy=POLICY,
+                lease=LEASE,
+                idle=1.1 + 0.3 * number,
+            )
+            for number in range(1, self._workers + 1)
+        ]
+        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP)
+        for run in (*(worker.run() for worker in workers), watch.run()):
+            process.start(run).add_done_callback(lambda task: self._ended(process, task))
+        world.tell(name, "starts")
+
+    def _ended(self, process: Process, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if process.alive and not isinstance(error, Killed):
+            self._world.broken(Broken("processes live", f"a task of {self._name} ended by itself with {error!r}"))
+
+    def _died(self) -> None:
+        self._world.tell(self.process.name, "dies")
+        self._world.happened("orchestrator died")
+        world = self._world
+        delay = world.chance.uniform(0.1, 8.0) if world.faulty else 0.1
+        asyncio.get_running_loop().call_later(delay, self.boot)
