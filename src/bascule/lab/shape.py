@@ -10,8 +10,8 @@ from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 
 TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
 TUNNEL_SOURCE_V6 = IPv6Network("fd00:99::/64")
-# IPVS's IPv6 tunnels leave with an LB node's own address, whatever its routes say.
-_OWN_SOURCES = IPv6Network("fd00:10::/48")
+# IPVS's IPv6 tunnels leave with an LB node's own address, whatever its routes say; the LB nodes' are in here.
+_OWN_SOURCES = IPv6Network("fd00:10::/58")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Shape:
         """Where LB nodes' tunnels come from."""
         if 6 not in self.families:
             return (TUNNEL_SOURCE,)
-        return TUNNEL_SOURCE, TUNNEL_SOURCE_V6 if self.dataplane is DataPlaneName.XDP else _OWN_SOURCES
+        return TUNNEL_SOURCE, _OWN_SOURCES if self.dataplane is DataPlaneName.IPVS else TUNNEL_SOURCE_V6
 
 
 def usual_forwarding(dataplane: DataPlaneName) -> str:

@@ -96,10 +96,10 @@ def test_families_are_those_of_the_data_plane(dataplane: DataPlaneName) -> None:
 
 
 def test_ipvs_tunnels_over_ipv6_are_accepted() -> None:
-    """IPVS's IPv6 tunnels leave with an LB node's own address: hypervisors accept them, and no other host's."""
+    """IPVS's IPv6 tunnels leave with an LB node's own address: hypervisors accept that, and no other forwarder's."""
     shape = Shape(dataplane=DataPlaneName.IPVS)
     topology = data_centre(shape)
     _, accepted = shape.tunnel_sources
     assert all(node.addresses[6] in accepted for node in topology.of_role(Role.LB_NODE))
-    assert topology.host("client").addresses[6] not in accepted
-    assert not any(instance.addresses[6] in accepted for instance in topology.of_role(Role.INSTANCE))
+    for role in (Role.CLIENT, Role.ROUTER, Role.HYPERVISOR, Role.INSTANCE):
+        assert not any(host.addresses[6] in accepted for host in topology.of_role(role))
