@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <stdbool.h>
 
@@ -32,18 +33,51 @@ struct {
 } passage SEC(".maps");
 
 const volatile struct {
-	__be32 network;
-	__be32 mask;
+	__be32 network4[1];
+	__be32 mask4[1];
+	__be32 network6[4];
+	__be32 mask6[4];
 } vips = {};
 
-static __always_inline bool is_vip(__be32 address)
+struct packet {
+	bool from_vip;
+	bool to_vip;
+	bool tunnelled;
+};
+
+static __always_inline bool within(const __be32 *address, const volatile __be32 *network, const volatile __be32 *mask,
+				   int words)
 {
-	return (address & vips.mask) == vips.network;
+	for (int i = 0; i < words; i++)
+		if ((address[i] & mask[i]) != network[i])
+			return false;
+	return true;
 }
 
-static __always_inline bool read_header(struct __sk_buff *skb, struct iphdr *ip)
+// IPv4 or IPv6 in either.
+static __always_inline bool is_tunnel(__u8 protocol)
 {
-	return skb->protocol == bpf_htons(ETH_P_IP) && !bpf_skb_load_bytes(skb, ETH_HLEN, ip, sizeof(*ip));
+	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr ip;
+	struct ipv6hdr ip6;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP) && !bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
+		packet->from_vip = within(&ip.saddr, vips.network4, vips.mask4, 1);
+		packet->to_vip = within(&ip.daddr, vips.network4, vips.mask4, 1);
+		packet->tunnelled = is_tunnel(ip.protocol);
+		return true;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) && !bpf_skb_load_bytes(skb, ETH_HLEN, &ip6, sizeof(ip6))) {
+		packet->from_vip = within(ip6.saddr.s6_addr32, vips.network6, vips.mask6, 4);
+		packet->to_vip = within(ip6.daddr.s6_addr32, vips.network6, vips.mask6, 4);
+		packet->tunnelled = is_tunnel(ip6.nexthdr);
+		return true;
+	}
+	return false;
 }
 
 static __always_inline void count(struct __sk_buff *skb, enum counter which)
@@ -60,9 +94,9 @@ static __always_inline void count(struct __sk_buff *skb, enum counter which)
 SEC("tc")
 int from_client(struct __sk_buff *skb)
 {
-	struct iphdr ip;
+	struct packet packet;
 
-	if (read_header(skb, &ip) && is_vip(ip.daddr))
+	if (read_packet(skb, &packet) && packet.to_vip)
 		count(skb, REQUESTS_TO_LB_NODES);
 	return TC_ACT_UNSPEC;
 }
@@ -70,13 +104,13 @@ int from_client(struct __sk_buff *skb)
 SEC("tc")
 int from_lb_node(struct __sk_buff *skb)
 {
-	struct iphdr ip;
+	struct packet packet;
 
-	if (!read_header(skb, &ip))
+	if (!read_packet(skb, &packet))
 		return TC_ACT_UNSPEC;
-	if (is_vip(ip.saddr))
+	if (packet.from_vip)
 		count(skb, REPLIES_FROM_LB_NODES);
-	if (ip.protocol == IPPROTO_IPIP)
+	if (packet.tunnelled)
 		count(skb, TUNNELLED_FROM_LB_NODES);
 	return TC_ACT_UNSPEC;
 }
@@ -84,9 +118,9 @@ int from_lb_node(struct __sk_buff *skb)
 SEC("tc")
 int from_hypervisor(struct __sk_buff *skb)
 {
-	struct iphdr ip;
+	struct packet packet;
 
-	if (read_header(skb, &ip) && is_vip(ip.saddr))
+	if (read_packet(skb, &packet) && packet.from_vip)
 		count(skb, REPLIES_FROM_HYPERVISORS);
 	return TC_ACT_UNSPEC;
 }

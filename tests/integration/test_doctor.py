@@ -23,7 +23,7 @@ from bascule.doctor.paths import check_paths
 from bascule.lab import life
 from bascule.lab.examination import examine
 from bascule.lab.network import namespace
-from bascule.lab.topology import Shape
+from bascule.lab.shape import Shape
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in

@@ -17,14 +17,14 @@ _TIMEOUT = 30
 
 def download(lab: Lab, target: Target, size: int) -> bool:
     """Whether `size` bytes came down, all of them right."""
-    url = f"http://{target.address}:{target.port}/bytes/{size}"
+    url = f"http://{target.host}:{target.port}/bytes/{size}"
     answer = call_in(namespace(lab.name, "client"), lambda: httpx.get(url, timeout=_TIMEOUT, trust_env=False))
     return answer.content == _content(size)
 
 
 def upload(lab: Lab, target: Target, size: int) -> bool:
     """Whether the instance received `size` bytes, all of them right."""
-    url, content = f"http://{target.address}:{target.port}/bytes", _content(size)
+    url, content = f"http://{target.host}:{target.port}/bytes", _content(size)
     answer = call_in(
         namespace(lab.name, "client"), lambda: httpx.put(url, content=content, timeout=_TIMEOUT, trust_env=False)
     )

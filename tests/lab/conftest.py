@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,8 +17,9 @@ from bascule.lab.processes import running, start
 from bascule.lab.readiness import wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
 from bascule.lab.router import announcements
+from bascule.lab.shape import Shape
 from bascule.lab.state import Lab
-from bascule.lab.topology import INSTANCE_PORT, UPLINK, Role, Shape
+from bascule.lab.topology import INSTANCE_PORT, UPLINK, Role
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 from bascule.model.addresses import IPAddress
@@ -72,7 +73,7 @@ def instances(lab: Lab, count: int) -> set[str]:
 def lacking(*modules: str) -> str:
     """Why no lab can be built here, "" when one can."""
     try:
-        life.check_machine()
+        life.check_machine(Shape())
     except SystemFailure as failure:
         return failure.sentence
     for module in modules:
@@ -111,33 +112,42 @@ def build_lab(name: str, shape: Shape) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def shared(lab: Lab) -> Iterator[Balancer]:
-    """The load balancer of the session; use `balancer`, which is whole when the test begins."""
+def shared(lab: Lab) -> Iterator[Mapping[int, Balancer]]:
+    """The session's load balancers, by family; use `balancer` or `either`, which are whole when the test begins."""
     with ControlPlane(lab) as api:
-        yield create_balancer(lab, api, "shared")
+        yield {family: create_balancer(lab, api, f"shared{family}", family) for family in lab.shape.families}
 
 
 @pytest.fixture
-def new_balancer(lab: Lab) -> Iterator[Callable[[str], Balancer]]:
-    """Creates more load balancers; the test deletes them itself."""
+def new_balancer(lab: Lab) -> Iterator[Callable[[str, int], Balancer]]:
+    """Creates more load balancers, by name and family; the test deletes them itself."""
     with ControlPlane(lab) as api:
-        yield lambda name: create_balancer(lab, api, name)
+        yield lambda name, family: create_balancer(lab, api, name, family)
 
 
 @pytest.fixture
-def balancer(shared: Balancer) -> Iterator[Balancer]:
-    """A load balancer in good health; what the test broke is repaired."""
-    repair(shared)
-    yield shared
-    repair(shared)
+def balancer(shared: Mapping[int, Balancer]) -> Iterator[Balancer]:
+    """A load balancer of IPv4 in good health; what the test broke is repaired."""
+    repair(shared[4])
+    yield shared[4]
+    repair(shared[4])
 
 
-def create_balancer(lab: Lab, api: ControlPlane, name: str, *, timeout: float = 20) -> Balancer:
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def either(request: pytest.FixtureRequest, shared: Mapping[int, Balancer]) -> Iterator[Balancer]:
+    """As `balancer`, of each family in turn."""
+    found = shared[request.param]
+    repair(found)
+    yield found
+    repair(found)
+
+
+def create_balancer(lab: Lab, api: ControlPlane, name: str, family: int = 4, *, timeout: float = 20) -> Balancer:
     """Create a load balancer with both services, and wait until they are answered."""
-    created = api.create_load_balancer(name)
+    created = api.create_load_balancer(name, family)
     for service, protocol, port in (("web", Protocol.TCP, 80), ("who", Protocol.UDP, 53)):
         wanted = Port(name=service, protocol=protocol, port=port, target_port=INSTANCE_PORT)
-        api.add_service(created.id, wanted)
+        api.add_service(created, wanted)
     balancer = Balancer(lab, api, created.id, created.ip)
     balancer.wait_until_answered_by(instances(lab, SERVING), timeout)
     return balancer
@@ -156,7 +166,7 @@ def repair(balancer: Balancer) -> None:
     wait_for_instances(lab)
     for name in instances(lab, SERVING):
         faults.set_health(lab, name, healthy=True)
-    if balancer.api.pool_size() != SERVING:
+    if balancer.api.pool_sizes() != {SERVING}:
         balancer.api.scale(SERVING)
     balancer.wait_until_answered_by(instances(lab, SERVING))
     nodes = tuple(host.name for host in lab.topology.of_role(Role.LB_NODE))

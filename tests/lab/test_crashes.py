@@ -53,25 +53,26 @@ def test_a_killed_orchestrator_converges_after_restart(balancer: Balancer) -> No
     assert balancer.describe().state is LoadBalancerState.RUNNING
 
 
-def test_traffic_outlives_an_lb_node(balancer: Balancer) -> None:
+def test_traffic_outlives_an_lb_node(either: Balancer) -> None:
     """With an LB node off the network the other one carries all new connections, within what BGP needs to notice."""
-    with Stream(balancer.lab, balancer.web) as stream:
+    with Stream(either.lab, either.web) as stream:
         stream.wait_for_more(50)
-        faults.kill_node(balancer.lab, "lb1")
-        wait_until(
-            lambda: announcements(balancer.lab).get(balancer.vip) == ("lb2",), what="The route's move", timeout=5
-        )
+        faults.kill_node(either.lab, "lb1")
+        wait_until(lambda: announcements(either.lab).get(either.vip) == ("lb2",), what="The route's move", timeout=5)
         stream.wait_for_more(200)
     # What was inside the dead node is lost; a client's own retransmission makes up for it.
     assert sum(stream.tally.failures.values()) * 100 <= len(stream.tally.answers)
-    after = traffic.send(balancer.lab, balancer.web, 300)
+    after = traffic.send(either.lab, either.web, 300)
     assert not after.failures
-    assert set(after.by_instance) == instances(balancer.lab, SERVING)
+    assert set(after.by_instance) == instances(either.lab, SERVING)
 
 
-def test_open_connections_outlive_an_lb_node(balancer: Balancer, new_balancer: Callable[[str], Balancer]) -> None:
+@pytest.mark.parametrize("family", [4, 6])
+def test_open_connections_outlive_an_lb_node(
+    balancer: Balancer, new_balancer: Callable[[str, int], Balancer], family: int
+) -> None:
     """Open connections of a dead LB node go on over the other one, to the instance they had."""
-    fresh = new_balancer("fresh")
+    fresh = new_balancer("fresh", family)
     try:
         with hold(fresh.lab, fresh.web, 40) as connections:
             faults.kill_node(fresh.lab, "lb1")
@@ -82,12 +83,10 @@ def test_open_connections_outlive_an_lb_node(balancer: Balancer, new_balancer: C
         fresh.api.delete_load_balancer(fresh.id)
 
 
-def test_bfd_notices_a_silent_node(balancer: Balancer) -> None:
+def test_bfd_notices_a_silent_node(either: Balancer) -> None:
     """A node whose link stays up but which no longer speaks loses its routes within BFD's time."""
-    faults.silence_routing(balancer.lab, "lb1")
+    faults.silence_routing(either.lab, "lb1")
     try:
-        wait_until(
-            lambda: announcements(balancer.lab).get(balancer.vip) == ("lb2",), what="The route's move", timeout=4
-        )
+        wait_until(lambda: announcements(either.lab).get(either.vip) == ("lb2",), what="The route's move", timeout=4)
     finally:
-        faults.resume_routing(balancer.lab, "lb1")
+        faults.resume_routing(either.lab, "lb1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 from exoscale.api.v2 import Client
 
@@ -27,12 +29,12 @@ def test_their_client_works_here(lab: Lab) -> None:
             port=443,
             target_port=8080,
             strategy="round-robin",
-            instance_pool={"id": lab.instance_pool_id},
+            instance_pool={"id": lab.instance_pools[4]},
             healthcheck=_CHECK,
         )["id"]
     )
     [found] = [each for each in client.list_load_balancers()["load-balancers"] if each["id"] == created]
-    target = Target(Protocol.TCP, found["ip"], 443)
+    target = Target(Protocol.TCP, ip_address(found["ip"]), 443)
     wait_until(lambda: not traffic.send(lab, target, 32).failures, what="An answer of every connection")
     client.wait(client.delete_load_balancer(id=created)["id"])
     assert created not in {each["id"] for each in client.list_load_balancers()["load-balancers"]}

@@ -5,28 +5,31 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from bascule.lab import life, network, state, traffic
 from bascule.lab.processes import kill_all, processes_of
-from bascule.lab.topology import Shape
+from bascule.lab.shape import Shape
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 from bascule.model.errors import InUse, SystemFailure
 from bascule.model.strategies import Protocol
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
 
 pytestmark = pytest.mark.lab
-_DIRECT = Target(Protocol.TCP, IPv4Address("10.128.2.12"), 8080)
+_DIRECT, _DIRECT6 = (Target(Protocol.TCP, ip_address(text), 8080) for text in ("10.128.2.12", "fd00:128:2::12"))
 _UP = "from bascule.lab import life; from bascule.lab.topology import Shape; life.up({!r}, Shape(), hosts_only=True)"
 
 
 def test_down_leaves_nothing_behind(bare_name: str) -> None:
     """After `down` there is no process, mount, namespace or file of the lab, and a second `down` finds nothing."""
     lab = life.up(bare_name, Shape(), hosts_only=True)
-    assert traffic.send(lab, _DIRECT, 20).by_instance == {"vm4": 20}
+    for target in (_DIRECT, _DIRECT6):
+        assert traffic.send(lab, target, 20).by_instance == {"vm4": 20}
     assert life.down(bare_name)
     assert life.leftovers(bare_name) == []
     assert not life.down(bare_name)
@@ -98,3 +101,11 @@ def test_the_host_gets_no_interface(bare_name: str) -> None:
     before = set(interfaces.iterdir())
     life.up(bare_name, Shape(), hosts_only=True)
     assert set(interfaces.iterdir()) == before
+
+
+def test_a_lab_without_ipv6(bare_name: str) -> None:
+    """A lab of IPv4 only works, and no interface in it has an address of IPv6."""
+    lab = life.up(bare_name, Shape(ipv6=False), hosts_only=True)
+    assert traffic.send(lab, _DIRECT, 20).by_instance == {"vm4": 20}
+    for name in network.namespaces_of(bare_name).values():
+        assert call_in(name, lambda: run(["ip", "-6", "address", "show"])) == ""

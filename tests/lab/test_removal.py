@@ -33,13 +33,14 @@ def _report(lab: Lab, node: str) -> dict[str, Any]:
     return found
 
 
-def test_deleting_removes_everything(lab: Lab, new_balancer: Callable[[str], Balancer]) -> None:
+@pytest.mark.parametrize("family", [4, 6])
+def test_deleting_removes_everything(lab: Lab, new_balancer: Callable[[str, int], Balancer], family: int) -> None:
     """After the deletion no node knows the load balancer, holds its address, announces it or forwards for it."""
-    doomed = new_balancer("doomed")
+    doomed = new_balancer("doomed", family)
     doomed.api.delete_load_balancer(doomed.id)
     for host in (*lab.topology.of_role(Role.LB_NODE), *lab.topology.of_role(Role.HYPERVISOR)):
         assert str(doomed.id) not in str(_report(lab, host.name))
-        for command in ("ip address", "ip route show table all", "nft list ruleset"):
+        for command in ("ip address", f"ip -{family} route show table all", "nft list ruleset"):
             shown = call_in(namespace(lab.name, host.name), partial(run, command.split()))
             assert str(doomed.vip) not in shown
     wait_until(lambda: doomed.vip not in announcements(lab), what="The end of the route")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +16,8 @@ from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
+from bascule.lab.shape import Shape, usual_forwarding
 from bascule.lab.state import Lab
-from bascule.lab.topology import Shape, usual_forwarding
 from bascule.lab.traffic import Tally, Target
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import InvalidInput, NotFound
@@ -49,6 +49,7 @@ ForwardingOption = Annotated[
     typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
 ]
 
+IPv6 = Annotated[bool, typer.Option(help="IPv6 beside IPv4.")]
 CheckInterval = Annotated[
     int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
 ]
@@ -62,6 +63,7 @@ def up(
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
+    ipv6: IPv6 = True,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
@@ -72,6 +74,7 @@ def up(
             dataplane=dataplane,
             forwarding=forwarding or usual_forwarding(dataplane),
             check_interval=check_interval,
+            ipv6=ipv6,
         )
         lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")
@@ -123,7 +126,9 @@ def send_traffic(  # noqa: PLR0917  typer's way to name options
     connections: Annotated[int, typer.Option(min=0, help="TCP connections per TCP service.")] = 1000,
     udp: Annotated[int, typer.Option(min=0, help="UDP requests per UDP service.")] = 1000,
     concurrency: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 64,
-    target: Annotated[list[str] | None, typer.Option(help="tcp:ADDRESS:PORT instead of every service.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="tcp:ADDRESS:PORT or tcp:[ADDRESS]:PORT instead of every service.")
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
 ) -> None:
     """Open real connections from the client through every load balancer, and show what became of them."""
@@ -160,11 +165,15 @@ def demo(
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
+    ipv6: IPv6 = True,
     exchanges: Annotated[int, typer.Option(min=64, help="Connections and requests at a time.")] = EXCHANGES,
 ) -> None:
     """Show it all within two minutes: traffic, direct replies, scaling, the death of an LB node."""
     shape = Shape(
-        dataplane=dataplane, forwarding=forwarding or usual_forwarding(dataplane), check_interval=check_interval
+        dataplane=dataplane,
+        forwarding=forwarding or usual_forwarding(dataplane),
+        check_interval=check_interval,
+        ipv6=ipv6,
     )
     held = run_demo(name, shape, exchanges=exchanges, keep=keep, console=Console())
     raise typer.Exit(0 if held else 1)
@@ -189,12 +198,16 @@ def exports(lab: Lab) -> str:
 
 
 def parse_target(text: str) -> Target:
-    """Read `tcp:203.0.113.16:80`."""
+    """Read `tcp:203.0.113.16:80` or `tcp:[2001:db8:203::10]:80`."""
+    protocol, _, place = text.partition(":")
+    address, _, port = place.rpartition(":")
+    bare = address.removeprefix("[").removesuffix("]")
     try:
-        protocol, address, port = text.split(":")
-        return Target(Protocol(protocol), ip_address(address), int(port))
+        ip = IPv4Address(address) if bare == address else IPv6Address(bare)
+        return Target(Protocol(protocol), ip, int(port))
     except ValueError:
-        raise InvalidInput(f"{text!r} is no target: write it like tcp:203.0.113.16:80.", field="target") from None
+        example = "tcp:203.0.113.16:80 or tcp:[2001:db8:203::10]:80"
+        raise InvalidInput(f"{text!r} is no target: write it like {example}.", field="target") from None
 
 
 def every_service(lab: Lab) -> list[Target]:

@@ -28,7 +28,7 @@ class ControlPlane:
 
     def __init__(self, lab: Lab) -> None:
         self._client = ApiClient(lab.api_url, lab.api_key, lab.api_secret)
-        self._pool = UUID(lab.instance_pool_id)
+        self._pools = {family: UUID(pool) for family, pool in lab.instance_pools.items()}
         self._check_interval = lab.shape.check_interval
 
     def __enter__(self) -> Self:
@@ -45,23 +45,23 @@ class ControlPlane:
         """One load balancer."""
         return self._client.load_balancers.get(identifier)
 
-    def create_load_balancer(self, name: str) -> LoadBalancerView:
-        """Create a load balancer without services."""
-        operation = self._client.load_balancers.create(name=name)
+    def create_load_balancer(self, name: str, family: int = 4) -> LoadBalancerView:
+        """Create a load balancer without services, with an address of that family."""
+        operation = self._client.load_balancers.create(name=name, addressfamily=f"inet{family}")
         self._client.wait(operation.id)
         return self.load_balancer(operation.reference.id)
 
-    def add_service(self, load_balancer: UUID, port: Port) -> None:
-        """Add a service over the lab's instance pool."""
+    def add_service(self, load_balancer: LoadBalancerView, port: Port) -> None:
+        """Add a service over the lab's instance pool of the load balancer's family."""
         often = {"interval": self._check_interval, "timeout": self._check_interval, "retries": 1}
         check = {"mode": "http", "port": port.target_port, "uri": "/healthz", **often}
         operation = self._client.services.add(
-            load_balancer,
+            load_balancer.id,
             name=port.name,
             protocol=port.protocol,
             port=port.port,
             target_port=port.target_port,
-            instance_pool=self._pool,
+            instance_pool=self._pools[load_balancer.ip.version],
             healthcheck=check,
         )
         self._client.wait(operation.id)
@@ -70,17 +70,18 @@ class ControlPlane:
         """Delete a load balancer."""
         self._client.wait(self._client.load_balancers.delete(identifier).id)
 
-    def pool_size(self) -> int | None:
-        """How many instances of the lab's pool may serve."""
-        return self._client.instance_pools.get(self._pool).size
+    def pool_sizes(self) -> set[int | None]:
+        """How many instances of the lab's pools may serve."""
+        return {self._client.instance_pools.get(pool).size for pool in self._pools.values()}
 
     def scale(self, size: int) -> None:
-        """Let so many instances of the lab's pool serve."""
-        self._client.wait(self.request_scale(size))
+        """Let so many instances of each of the lab's pools serve."""
+        for operation in self.request_scale(size):
+            self._client.wait(operation)
 
-    def request_scale(self, size: int) -> UUID:
-        """Ask for another size and do not wait; returns the operation."""
-        return self._client.instance_pools.scale(self._pool, size).id
+    def request_scale(self, size: int) -> list[UUID]:
+        """Ask for another size and do not wait; returns the operations."""
+        return [self._client.instance_pools.scale(pool, size).id for pool in self._pools.values()]
 
 
 def healthy(load_balancer: LoadBalancerView, service: str) -> dict[str, bool]:

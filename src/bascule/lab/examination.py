@@ -13,7 +13,7 @@ from bascule.doctor.paths import TUNNEL_HEADER
 from bascule.lab.network import namespace
 from bascule.lab.roster import agent_program
 from bascule.lab.state import Lab
-from bascule.lab.topology import TUNNEL_SOURCE, UPLINK, Host, Role
+from bascule.lab.topology import UPLINK, Host, Role
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import call_in
 
@@ -31,7 +31,7 @@ def examine(lab: Lab) -> None:
 def _examine(lab: Lab, host: Host, system: SystemFacts) -> None:
     choice = _choice(lab, host)
     ends = (Role.HYPERVISOR, Role.INSTANCE) if host.role is Role.LB_NODE else ()
-    towards = ([one.address for one in lab.topology.of_role(role)] for role in ends)
+    towards = ([address for one in lab.topology.of_role(role) for address in one.addresses.values()] for role in ends)
     found = problems(diagnose(Facts(system=system, network=gather_network(choice, *towards)), choice))
     if found:
         inside = "" if found[0].subject.split()[0] in {"data", "forwarding", "announcer"} else f" on {host.name}"
@@ -49,6 +49,6 @@ def _choice(lab: Lab, host: Host) -> Choice:
         announcer=settings.get("BASCULE_ANNOUNCER", "bgp"),
         interfaces=(UPLINK,),
         uplinks=(UPLINK,),
-        tunnel_sources=(TUNNEL_SOURCE,),
+        tunnel_sources=lab.shape.tunnel_sources,
         tunnel_mtu=int(settings.get("BASCULE_TUNNEL_MTU", lab.shape.underlay_mtu - TUNNEL_HEADER)),
     )

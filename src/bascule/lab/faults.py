@@ -56,13 +56,13 @@ def revive_node(lab: Lab, node: str) -> None:
 
 def silence_routing(lab: Lab, node: str) -> None:
     """Drop what a node's BIRD says, while its link stays up: only BFD notices."""
-    rule = "table ip silence { chain out { type filter hook output priority 0; udp dport { 3784, 4784 } drop; }; }"
+    rule = "table inet silence { chain out { type filter hook output priority 0; udp dport { 3784, 4784 } drop; }; }"
     call_in(namespace(lab.name, node), lambda: run(["nft", "-f", "-"], stdin=rule))
 
 
 def resume_routing(lab: Lab, node: str) -> None:
     """Let a silenced node's BIRD speak again."""
-    call_in(namespace(lab.name, node), lambda: run(["nft", "delete", "table", "ip", "silence"]))
+    call_in(namespace(lab.name, node), lambda: run(["nft", "delete", "table", "inet", "silence"]))
 
 
 def set_health(lab: Lab, name: str, *, healthy: bool) -> None:

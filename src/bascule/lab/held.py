@@ -46,7 +46,7 @@ def hold(lab: Lab, target: Target, count: int) -> Iterator[list[Held]]:
 
     def connect() -> None:
         # A socket belongs for good to the namespace of the thread that makes it, whoever uses it later.
-        for source in islice(cycle(map(str, lab.topology.client_addresses)), count):
+        for source in islice(cycle(map(str, lab.topology.client_addresses(target.address.version))), count):
             endpoint = (str(target.address), target.port)
             opened.append(Held(socket.create_connection(endpoint, timeout=_PATIENCE, source_address=(source, 0))))
 

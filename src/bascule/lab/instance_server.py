@@ -7,7 +7,7 @@
     HOLD              not HTTP: every line that follows is answered with the instance's name
     any UDP datagram  the same JSON as GET /, with what was sent as "echo"
 
-Run as `python -m bascule.lab.instance_server NAME ADDRESS PORT`. Standard library only, so that it starts at once.
+Run as `python -m bascule.lab.instance_server NAME PORT ADDRESS…`. Standard library only, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import hashlib
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from itertools import repeat
 from typing import cast
@@ -28,15 +28,14 @@ _BLOCK = bytes(range(256)) * 256
 class Instance:
     """One instance's servers and what they remember."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.address = address
         self.connections = 0
         self.health = HTTPStatus.OK
 
-    def about(self, client: str) -> dict[str, object]:
-        """Who answers, and whom it sees."""
-        return {"name": self.name, "address": self.address, "client": client, "connections": self.connections}
+    def about(self, client: str, address: str) -> dict[str, object]:
+        """Who answers at which address, and whom it sees."""
+        return {"name": self.name, "address": address, "client": client, "connections": self.connections}
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one TCP connection to its end."""
@@ -60,7 +59,7 @@ class Instance:
         while (header := await reader.readline()).strip():
             name, _, value = header.decode("latin-1").partition(":")
             length = int(value) if name.lower() == "content-length" else length
-        client = writer.get_extra_info("peername")[0]
+        client, address = (writer.get_extra_info(end)[0] for end in ("peername", "sockname"))
         if method == "GET" and path.startswith("/bytes/"):
             await _send_bytes(writer, int(path.removeprefix("/bytes/")))
         elif method == "PUT":
@@ -70,7 +69,7 @@ class Instance:
             self.health = HTTPStatus(int(body)) if method == "POST" else self.health
             await _answer(writer, HTTPStatus.OK if method == "POST" else self.health, {"health": self.health})
         else:
-            await _answer(writer, HTTPStatus.OK, self.about(client))
+            await _answer(writer, HTTPStatus.OK, self.about(client, address))
 
 
 class DatagramServer(asyncio.DatagramProtocol):
@@ -85,7 +84,9 @@ class DatagramServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one datagram."""
-        answer = self._instance.about(addr[0]) | {"echo": data.decode("latin-1")}
+        answer = self._instance.about(addr[0], self._transport.get_extra_info("sockname")[0]) | {
+            "echo": data.decode("latin-1")
+        }
         self._transport.sendto(json.dumps(answer).encode(), addr)
 
 
@@ -117,23 +118,24 @@ async def _digest(reader: asyncio.StreamReader, length: int) -> dict[str, object
 
 
 @asynccontextmanager
-async def listening(name: str, address: str, port: int) -> AsyncIterator[asyncio.Server]:
+async def listening(name: str, port: int, *addresses: str) -> AsyncIterator[asyncio.Server]:
     """An instance that listens while the body runs."""
-    instance = Instance(name, address)
+    instance = Instance(name)
     loop = asyncio.get_running_loop()
-    endpoint, _ = await loop.create_datagram_endpoint(lambda: DatagramServer(instance), local_addr=(address, port))
-    try:
-        async with await asyncio.start_server(instance.serve_connection, address, port, backlog=1024) as server:
-            yield server
-    finally:
-        endpoint.close()
+    async with AsyncExitStack() as stack:
+        for address in addresses:
+            local = (address, port)
+            endpoint, _ = await loop.create_datagram_endpoint(lambda: DatagramServer(instance), local_addr=local)
+            stack.callback(endpoint.close)
+        server = await asyncio.start_server(instance.serve_connection, addresses, port, backlog=1024)
+        yield await stack.enter_async_context(server)
 
 
-async def serve(name: str, address: str, port: int) -> None:
+async def serve(name: str, port: int, *addresses: str) -> None:
     """Serve until killed."""
-    async with listening(name, address, port) as server:
+    async with listening(name, port, *addresses) as server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

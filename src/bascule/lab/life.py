@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from bascule.lab import network, passage, processes, registration, router, state
 from bascule.lab.examination import examine
 from bascule.lab.mounts import mounts_below, unmount_below
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
+from bascule.lab.shape import Shape
 from bascule.lab.state import Lab
-from bascule.lab.topology import Shape
 from bascule.model.errors import InUse, SystemFailure
 
 Tell = Callable[[str], None]
@@ -23,7 +24,7 @@ def up(name: str, shape: Shape, *, hosts_only: bool = False, tell: Tell = lambda
 
     Raises InUse when it exists, SystemFailure when the machine lacks something. What was built goes when a step fails.
     """
-    check_machine()
+    check_machine(shape)
     with state.only_one(name):
         if state.exists(name) or network.namespaces_of(name):
             raise InUse(f"Lab {name} exists: use it, or take it away with `bascule lab down --name {name}`.")
@@ -46,17 +47,20 @@ def leftovers(name: str) -> list[str]:
         *(f"process {process.pid}" for process in processes.processes_of(name)),
         *(f"mount {point}" for point in mounts_below(state.LABS / name)),
         *(f"namespace {namespace}" for namespace in network.namespaces_of(name).values()),
+        *(f"namespace {namespace}" for namespace in network.balancers_of(name)),
         *([f"directory {state.LABS / name}"] if state.exists(name) else []),
     ]
 
 
-def check_machine() -> None:
-    """Raise SystemFailure naming what a lab needs and this machine lacks."""
+def check_machine(shape: Shape) -> None:
+    """Raise SystemFailure naming what a lab of that shape needs and this machine lacks."""
     if os.geteuid() != 0:
         raise SystemFailure("A lab builds network namespaces: run it as root.")
     missing = [program for program in ("bird", "birdc") if not shutil.which(program)]
     if missing:
         raise SystemFailure(f"{', '.join(missing)} not found: install the package bird2.")
+    if 6 in shape.families and not Path("/proc/sys/net/ipv6").exists():
+        raise SystemFailure("This kernel has no IPv6: build the lab with --no-ipv6.")
 
 
 def _build(lab: Lab, tell: Tell) -> Lab:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,18 @@ from bascule.lab.topology import End, Host, Link, Route, Rule, Topology
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import NAMESPACES, T, call_in
 
-# IPv6 would only add its own chatter; a packet that comes in where its answer would not leave is normal with direct
-# replies.
-_EVERYWHERE = {
-    "net.ipv6.conf.all.disable_ipv6": "1",
-    "net.ipv6.conf.default.disable_ipv6": "1",
-    "net.ipv4.conf.all.rp_filter": "0",
-    "net.ipv4.conf.default.rp_filter": "0",
+# A packet that comes in where its answer would not leave is normal with direct replies.
+_IPV4 = {"net.ipv4.conf.{}.rp_filter": "0"}
+# Addresses serve at once, without a second's search for duplicates, and survive a pulled cable as those of IPv4 do.
+_IPV6 = {
+    "net.ipv6.conf.{}.disable_ipv6": "0",
+    "net.ipv6.conf.{}.accept_dad": "0",
+    "net.ipv6.conf.{}.accept_ra": "0",
+    "net.ipv6.conf.{}.keep_addr_on_down": "1",
 }
+# Where nobody has an address of IPv6 it would only add its own chatter.
+_NO_IPV6 = {"net.ipv6.conf.{}.disable_ipv6": "1"}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def namespace(lab: str, host: str) -> str:
@@ -34,8 +40,17 @@ def namespaces_of(lab: str) -> dict[str, str]:
     """The namespaces that exist now, by host."""
     # Host names have no dash: so the namespaces of a lab `a` are never taken for those of a lab `a-b`.
     pattern = re.compile(rf"bsc-{re.escape(lab)}-([a-z0-9]+)")
-    names = sorted(path.name for path in NAMESPACES.iterdir()) if NAMESPACES.is_dir() else []
-    return {found[1]: name for name in names if (found := pattern.fullmatch(name))}
+    return {found[1]: name for name in _namespaces() if (found := pattern.fullmatch(name))}
+
+
+def balancers_of(lab: str) -> list[str]:
+    """The namespaces that data planes made for load balancers of the lab's nodes, each named after its address."""
+    pattern = re.compile(rf"bascule-{re.escape(lab)}-[a-z0-9]+-[0-9a-f.:]+")
+    return sorted(name for name in _namespaces() if pattern.fullmatch(name))
+
+
+def _namespaces() -> list[str]:
+    return sorted(path.name for path in NAMESPACES.iterdir()) if NAMESPACES.is_dir() else []
 
 
 def build(lab: str, topology: Topology) -> None:
@@ -54,7 +69,7 @@ def build(lab: str, topology: Topology) -> None:
 
 def remove(lab: str) -> None:
     """Remove every namespace of the lab; the links go with them."""
-    for name in namespaces_of(lab).values():
+    for name in (*balancers_of(lab), *namespaces_of(lab).values()):
         netns.remove(name)
 
 
@@ -75,10 +90,14 @@ def link_is_up(lab: str, host: str, interface: str) -> bool:
 
 
 def next_hops(lab: str, host: str) -> dict[str, list[str]]:
-    """The gateways of every /32 route of a host."""
-    return _in_host(
-        lab, host, lambda ip: dict(_gateways(route) for route in ip.get_routes(family=2, dst_len=32, table=254))
-    )
+    """The gateways of every route of a host to a single address, of both families."""
+
+    def read(ip: IPRoute) -> dict[str, list[str]]:
+        kinds = ((socket.AF_INET, 32), (socket.AF_INET6, 128))
+        routes = (ip.get_routes(family=family, dst_len=length, table=254) for family, length in kinds)
+        return dict(map(_gateways, chain.from_iterable(routes)))
+
+    return _in_host(lab, host, read)
 
 
 def _gateways(route: Any) -> tuple[str, list[str]]:
@@ -95,7 +114,7 @@ def _in_host(lab: str, host: str, work: Callable[[IPRoute], T]) -> T:
 
 
 def _prepare(host: Host) -> None:
-    for name, value in {**_EVERYWHERE, **host.sysctls}.items():
+    for name, value in {**_switches(host), **host.sysctls}.items():
         Path("/proc/sys", *name.split(".")).write_text(value)
     with IPRoute() as ip:
         ip.link("set", index=_index(ip, "lo"), state="up")
@@ -103,6 +122,12 @@ def _prepare(host: Host) -> None:
             ip.addr("add", index=_index(ip, "lo"), address=str(address.ip), prefixlen=address.network.prefixlen)
         for rule in host.rules:
             _add_rule(rule, ip)
+
+
+def _switches(host: Host) -> dict[str, str]:
+    # A kernel without IPv6 has no switch to turn it off.
+    ipv6 = _IPV6 if 6 in host.addresses else _NO_IPV6 if Path("/proc/sys/net/ipv6").exists() else {}
+    return {name.format(which): value for name, value in {**_IPV4, **ipv6}.items() for which in ("all", "default")}
 
 
 def _plug_in(lab: str, link: Link) -> None:
@@ -140,8 +165,10 @@ def _add_routes(routes: tuple[Route, ...], ip: IPRoute) -> None:
         more: dict[str, str] = {"gateway": str(route.gateway)} if route.gateway else {}
         if route.source:
             more["prefsrc"] = str(route.source)
-        index = _index(ip, route.interface)
-        ip.route("replace", dst=str(route.destination), oif=index, flags=flags, table=route.table, **more)
+        index, family = _index(ip, route.interface), _FAMILIES[route.destination.version]
+        ip.route(
+            "replace", family=family, dst=str(route.destination), oif=index, flags=flags, table=route.table, **more
+        )
 
 
 def _add_rule(rule: Rule, ip: IPRoute) -> None:

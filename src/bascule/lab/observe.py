@@ -10,7 +10,7 @@ from bascule.lab.roster import OUTSIDE, roster
 from bascule.lab.router import Session
 from bascule.lab.state import Lab
 from bascule.lab.topology import UPLINK, Host, Role
-from bascule.model.addresses import IPAddress
+from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import BasculeError
 from bascule.wire.public_v2_views import LoadBalancerView
 
@@ -31,7 +31,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One lab. `problem` says why the load balancers are not known."""
+    """One lab, with announcements in the order of their addresses. `problem` says why there are no load balancers."""
 
     lab: Lab
     hosts: tuple[HostStatus, ...]
@@ -47,7 +47,7 @@ class Status:
 
     def announced_by(self, node: str) -> list[IPAddress]:
         """The VIPs that the router sends to a node."""
-        return sorted(address for address, nodes in self.announcements.items() if node in nodes)
+        return [address for address, nodes in self.announcements.items() if node in nodes]
 
 
 def observe(lab: Lab) -> Status:
@@ -67,7 +67,7 @@ def observe(lab: Lab) -> Status:
         ),
         outside={title: runs[title] for title, program in programs.items() if program.host == OUTSIDE},
         sessions=router.sessions(lab),
-        announcements=router.announcements(lab),
+        announcements=dict(sorted(router.announcements(lab).items(), key=lambda each: address_order(each[0]))),
         load_balancers=balancers,
         problem=problem,
     )

@@ -1,4 +1,4 @@
-"""Which way packets pass the router: counted there by small tc programs, because all of them cross it.
+"""Which way packets of either family pass the router: counted there by small tc programs, as all of them cross it.
 
 `replies_from_lb_nodes` counts packets that come from an LB node and carry a VIP as their source. Replies are the only
 packets that carry it, so with direct replies that count stays 0.
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from bascule import native
@@ -60,7 +61,7 @@ def start_counting(lab: Lab) -> None:
     """Put the counters in place. Raises SystemFailure when the kernel refuses the programs."""
     pins = _pins(lab)
     ensure_bpffs(pins)
-    programs = BpfObject(_OBJECT, read_only_data=VIPS.network_address.packed + VIPS.netmask.packed, pin_maps_under=pins)
+    programs = BpfObject(_OBJECT, read_only_data=_vips(), pin_maps_under=pins)
     try:
         call_in(namespace(lab.name, "router"), partial(_attach, lab, programs))
     finally:
@@ -82,6 +83,12 @@ def total(values: Sequence[bytes]) -> tuple[int, int]:
     """Packets and bytes over all CPUs, each with its own `struct amount`."""
     packets, lengths = zip(*(struct.unpack("=QQ", value) for value in values), strict=True)
     return sum(packets), sum(lengths)
+
+
+def _vips() -> bytes:
+    """As `struct` vips of bpf/lab_passage.bpf.c: network and mask of each family."""
+    parts = ((VIPS[family].network_address, VIPS[family].netmask) for family in (4, 6))
+    return b"".join(address.packed for address in chain.from_iterable(parts))
 
 
 def _pins(lab: Lab) -> Path:

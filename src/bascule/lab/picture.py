@@ -15,7 +15,7 @@ from rich.text import Text
 from bascule.lab.control_plane import healthy
 from bascule.lab.observe import HostStatus, Status
 from bascule.lab.passage import Passage
-from bascule.lab.topology import VIPS, Role
+from bascule.lab.topology import VIPS, Host, Role
 from bascule.lab.traffic import Tally
 
 _UP, _DOWN, _QUIET = "green", "red", "dim"
@@ -24,11 +24,11 @@ _UP, _DOWN, _QUIET = "green", "red", "dim"
 def topology(status: Status) -> RenderableType:
     """The data centre as boxes: client above, router, then LB nodes and hypervisors with their instances."""
     client, router = status.host("client"), status.host("router")
-    addresses = status.lab.topology.client_addresses
+    ranges = map(status.lab.topology.client_addresses, client.host.addresses)
     lb_nodes = [_lb_node(status, host) for host in status.hosts if host.host.role is Role.LB_NODE]
     hypervisors = [_hypervisor(status, host) for host in status.hosts if host.host.role is Role.HYPERVISOR]
     return Group(
-        Align.center(_box(client, [Text(f"{addresses[0]} … {addresses[-1]}")])),
+        Align.center(_box(client, [Text(f"{few[0]} … {few[-1]}") for few in ranges])),
         Align.center(_cable(client)),
         Align.center(_box(router, [_next_hops(status)])),
         Align.center(Text("↓ requests, then tunnels        replies, straight to the client ↑", style=_QUIET)),
@@ -38,11 +38,11 @@ def topology(status: Status) -> RenderableType:
 
 
 def hosts(status: Status) -> Table:
-    """Every host with its address and programs."""
+    """Every host with its addresses and programs."""
     table = Table("host", "role", "address", "cable", "programs", title=f"Lab {status.lab.name}", title_justify="left")
     for each in status.hosts:
         cable = Text("plugged in", style=_UP) if each.connected else Text("pulled", style=_DOWN)
-        table.add_row(each.host.name, each.host.role, str(each.host.address), cable, _programs(each.programs))
+        table.add_row(each.host.name, each.host.role, _addresses(each.host), cable, _programs(each.programs))
     if status.outside:
         table.add_row("(here)", "control", status.lab.api_url, "", _programs(status.outside))
     return table
@@ -50,10 +50,11 @@ def hosts(status: Status) -> Table:
 
 def routing(status: Status) -> Table:
     """The router's sessions and what it routes over which LB nodes."""
-    table = Table("LB node", "BGP session", "draws traffic of", title="At the router", title_justify="left")
+    table = Table("LB node", "over", "BGP session", "draws traffic of", title="At the router", title_justify="left")
     for session in status.sessions:
-        vips = ", ".join(map(str, status.announced_by(session.node))) or "nothing"
-        table.add_row(session.node, Text(session.state, style=_UP if session.up else _DOWN), vips)
+        drawn = [vip for vip in status.announced_by(session.node) if vip.version == session.family]
+        state = Text(session.state, style=_UP if session.up else _DOWN)
+        table.add_row(session.node, f"IPv{session.family}", state, ", ".join(map(str, drawn)) or "nothing")
     return table
 
 
@@ -76,8 +77,8 @@ def load_balancers(status: Status) -> RenderableType:
 
 def answers(tallies: Iterable[Tally]) -> Table:
     """Who answered how often, and whom each instance saw."""
-    heads = ("target", "by", "count", "share", "clients seen", "median / p99")
-    table = Table(*(Column(head, no_wrap=head != "clients seen") for head in heads), box=SIMPLE_HEAD)
+    heads = ("target", "by", "count", "share", "clients", "median / p99")
+    table = Table(*(Column(head, no_wrap=head != "clients") for head in heads), box=SIMPLE_HEAD)
     for tally in tallies:
         total = len(tally.answers) or 1
         median, slowest = tally.latency_ms()
@@ -86,7 +87,7 @@ def answers(tallies: Iterable[Tally]) -> Table:
         for name, count in tally.by_instance.items():
             seen = tally.clients_seen_by(name)
             mine = seen <= {answer.client for answer in tally.answers}
-            saw = Text(f"{len(seen)} of its own" if mine else ", ".join(sorted(seen)), style=_UP if mine else _DOWN)
+            saw = Text(f"{len(seen)} as such" if mine else ", ".join(sorted(seen)), style=_UP if mine else _DOWN)
             table.add_row(target, name, str(count), f"{count / total:.1%}", saw, timing)
             target = timing = ""
         for error, count in tally.failures.items():
@@ -112,7 +113,7 @@ def passage(passed: Passage) -> Table:
 def _lb_node(status: Status, host: HostStatus) -> Panel:
     vips = status.announced_by(host.host.name)
     said = (
-        Text("announces " + ", ".join(map(str, vips)), style="bold cyan")
+        Text("\n".join(f"announces {vip}" for vip in vips), style="bold cyan")
         if vips
         else Text("announces nothing", style=_QUIET)
     )
@@ -121,21 +122,26 @@ def _lb_node(status: Status, host: HostStatus) -> Panel:
 
 def _hypervisor(status: Status, host: HostStatus) -> Panel:
     instances = [each for each in status.hosts if each.host.uplink == host.host.name]
-    lines = [Text(f"{each.host.name} {each.host.address}", style=_UP if each.well else _DOWN) for each in instances]
+    lines = [Text(f"{each.host.name} {_addresses(each.host)}", style=_UP if each.well else _DOWN) for each in instances]
     return _box(host, lines)
 
 
 def _next_hops(status: Status) -> Text:
-    lines = [f"{vip} → {', '.join(nodes)}" for vip, nodes in sorted(status.announcements.items())]
-    return Text("\n".join(lines) or f"no route to any VIP of {VIPS}", style="bold cyan" if lines else _QUIET)
+    lines = [f"{vip} → {', '.join(nodes)}" for vip, nodes in status.announcements.items()]
+    ranges = " or ".join(str(VIPS[family]) for family in status.lab.shape.families)
+    return Text("\n".join(lines) or f"no route to any VIP of {ranges}", style="bold cyan" if lines else _QUIET)
 
 
 def _box(host: HostStatus, lines: list[Text]) -> Panel:
     programs = [_programs(host.programs)] if host.programs else []
-    content = Text("\n").join([Text(str(host.host.address), style=_QUIET), *lines, *programs])
+    content = Text("\n").join([Text(_addresses(host.host), style=_QUIET), *lines, *programs])
     style = _UP if host.well else _DOWN
     cut = "" if host.connected else ", cut off"
     return Panel(content, title=f"[bold]{host.host.name}[/] ({host.host.role}{cut})", border_style=style, expand=False)
+
+
+def _addresses(host: Host) -> str:
+    return " ".join(map(str, host.addresses.values()))
 
 
 def _cable(host: HostStatus) -> Text:

@@ -25,11 +25,11 @@ _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def wait_for_instances(lab: Lab, *, timeout: float = _PATIENCE) -> None:
-    """Until every instance accepts connections from the client."""
+    """Until every instance accepts connections from the client at each of its addresses."""
     for host in lab.topology.of_role(Role.INSTANCE):
-        endpoint = (str(host.address), INSTANCE_PORT)
-        ready = _alive(lab, f"{host.name}-server", partial(_accepts, lab, endpoint))
-        wait_until(ready, what=f"An answer of instance {host.name}", timeout=timeout)
+        for address in host.addresses.values():
+            ready = _alive(lab, f"{host.name}-server", partial(_accepts, lab, (str(address), INSTANCE_PORT)))
+            wait_until(ready, what=f"An answer of instance {host.name} at {address}", timeout=timeout)
 
 
 def wait_for_programs(lab: Lab, programs: Iterable[Program], *, timeout: float = _PATIENCE) -> None:
@@ -46,7 +46,7 @@ def wait_for_agent(lab: Lab, node: str, *, timeout: float = _PATIENCE) -> None:
 
 
 def wait_for_bgp(lab: Lab, *, timeout: float = _PATIENCE) -> None:
-    """Until the router has a session with every LB node."""
+    """Until the router has a session with every LB node over each family."""
     wait_until(
         lambda: (found := router.sessions(lab)) and all(session.up for session in found),
         what="A BGP session with every LB node",

@@ -5,17 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
+from bascule.lab.shape import TUNNEL_SOURCE, TUNNEL_SOURCE_V6
 from bascule.lab.state import Lab
-from bascule.lab.topology import (
-    AGENT_PORT,
-    INSTANCE_PORT,
-    LB_AS,
-    ROUTER_AS,
-    TUNNEL_SOURCE,
-    UPLINK,
-    Host,
-    Role,
-)
+from bascule.lab.topology import AGENT_PORT, INSTANCE_PORT, LB_AS, ROUTER_AS, UPLINK, Host, Role
+from bascule.model.addresses import IPAddress
 
 # The API runs outside every namespace, so that a browser and the command line reach it.
 OUTSIDE = ""
@@ -59,7 +52,8 @@ def router_program(lab: Lab) -> Program:
 
 def instance_program(host: Host) -> Program:
     """The server of one instance."""
-    command = (*_module("bascule.lab.instance_server"), host.name, str(host.address), str(INSTANCE_PORT))
+    addresses = map(str, host.addresses.values())
+    command = (*_module("bascule.lab.instance_server"), host.name, str(INSTANCE_PORT), *addresses)
     return Program(host=host.name, name="server", command=command)
 
 
@@ -68,7 +62,8 @@ def agent_program(lab: Lab, node: str) -> Program:
     host = lab.topology.host(node)
     folder = lab.folder(node)
     environment = {
-        "BASCULE_NODE_NAME": node,
+        # Data planes name things after it that all labs of a machine would share.
+        "BASCULE_NODE_NAME": f"{lab.name}-{node}",
         "BASCULE_AGENT_LISTEN": f"{host.address}:{AGENT_PORT}",
         "BASCULE_AGENT_TOKEN": lab.agent_tokens[node],
         "BASCULE_STATE_DIR": f"{folder}/state",
@@ -116,20 +111,26 @@ def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
         "BASCULE_DATAPLANE": lab.shape.dataplane.value,
         "BASCULE_INTERFACES": UPLINK,
         "BASCULE_TUNNEL_SOURCE": str(TUNNEL_SOURCE),
+        "BASCULE_TUNNEL_SOURCE_V6": str(TUNNEL_SOURCE_V6),
         "BASCULE_RUN_DIR": f"{lab.folder(host.name)}/run",
         "BASCULE_BGP_LOCAL_AS": str(LB_AS),
         "BASCULE_BGP_ROUTER_ID": str(host.address),
-        "BASCULE_BGP_NEIGHBORS": f"{host.routes[0].gateway}/{ROUTER_AS}",
+        "BASCULE_BGP_NEIGHBORS": " ".join(f"{router}/{ROUTER_AS}" for router in _routers(host)),
         "BASCULE_BFD_INTERVAL_MS": str(BFD_INTERVAL_MS),
         "BASCULE_BFD_MULTIPLIER": str(BFD_MULTIPLIER),
     }
+
+
+def _routers(host: Host) -> list[IPAddress]:
+    """The next hops of an LB node's default routes."""
+    return [route.gateway for route in host.routes if route.gateway and not route.destination.prefixlen]
 
 
 def _hypervisor_settings(lab: Lab) -> dict[str, str]:
     return {
         "BASCULE_FORWARDING": lab.shape.forwarding,
         "BASCULE_UPLINKS": UPLINK,
-        "BASCULE_TUNNEL_SOURCES": str(TUNNEL_SOURCE),
+        "BASCULE_TUNNEL_SOURCES": " ".join(map(str, lab.shape.tunnel_sources)),
         "BASCULE_TUNNEL_MTU": str(lab.shape.underlay_mtu - _TUNNEL_HEADER),
     }
 

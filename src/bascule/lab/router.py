@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 
 from bascule.lab.network import next_hops
 from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
 from bascule.lab.state import Lab
-from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Role, Topology
+from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Host, Role, Topology
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -16,23 +17,26 @@ from bascule.system.commands import run
 _HEAD = """log stderr {{ info, warning, error, fatal, bug }};
 router id {router_id};
 protocol device {{ scan time 1; }}
-protocol kernel {{
-  merge paths on limit 16;
-  ipv4 {{ import none; export where source = RTS_BGP; }};
-}}
 protocol bfd {{
   interface "lb*" {{ min rx interval {interval} ms; min tx interval {interval} ms; multiplier {multiplier}; }};
 }}
-template bgp lb_node {{
+"""
+_KERNEL = """protocol kernel {{
+  merge paths on limit 16;
+  ipv{family} {{ import none; export where source = RTS_BGP; }};
+}}
+"""
+_SESSION = """protocol bgp {name} {{
   local as {router_as};
+  neighbor {address} as {lb_as};
   bfd on;
   connect delay time 1;
   connect retry time 1;
   error wait time 1, 2;
-  ipv4 {{ import where net ~ [ {vips}{{32,32}} ]; export none; }};
+  ipv{family} {{ import where net ~ [ {vips}{{{bits},{bits}}} ]; export none; }};
 }}
 """
-_SESSION = "protocol bgp {name} from lb_node {{ neighbor {address} as {lb_as}; }}\n"
+_NAME = re.compile(r"(.+)_ipv([46])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Session:
     """One BGP session as the router sees it. `state` is BIRD's word, "Established" when all is well."""
 
     node: str
+    family: int
     state: str
 
     @property
@@ -54,11 +59,23 @@ def render(topology: Topology) -> str:
         router_id=topology.host("router").address,
         interval=BFD_INTERVAL_MS,
         multiplier=BFD_MULTIPLIER,
-        router_as=ROUTER_AS,
-        vips=VIPS,
     )
+    kernel = "".join(_KERNEL.format(family=family) for family in topology.host("router").addresses)
     nodes = topology.of_role(Role.LB_NODE)
-    return head + "".join(_SESSION.format(name=node.name, address=node.address, lb_as=LB_AS) for node in nodes)
+    return head + kernel + "".join(_session(node, family) for node in nodes for family in node.addresses)
+
+
+def _session(node: Host, family: int) -> str:
+    """A session of its own for each family: its next hops are then of that family too."""
+    return _SESSION.format(
+        name=f"{node.name}_ipv{family}",
+        address=node.addresses[family],
+        family=family,
+        vips=VIPS[family],
+        bits=VIPS[family].max_prefixlen,
+        router_as=ROUTER_AS,
+        lb_as=LB_AS,
+    )
 
 
 def configure(lab: Lab) -> None:
@@ -81,17 +98,18 @@ def parse_sessions(answer: str) -> tuple[Session, ...]:
     """Read `show protocols`: name, protocol, table, state, since, info."""
     rows = [line.split() for line in answer.splitlines()]
     return tuple(
-        Session(node=row[0], state=row[5] if len(row) > 5 else row[3])
+        Session(node=name[1], family=int(name[2]), state=row[5] if len(row) > 5 else row[3])
         for row in rows
-        if len(row) > 3 and row[1] == "BGP"
+        if len(row) > 3 and row[1] == "BGP" and (name := _NAME.fullmatch(row[0]))
     )
 
 
 def announcements(lab: Lab) -> dict[IPAddress, tuple[str, ...]]:
     """The LB nodes each VIP is routed over, as the router's kernel has it."""
-    names = {str(host.address): host.name for host in lab.topology.of_role(Role.LB_NODE)}
+    nodes = lab.topology.of_role(Role.LB_NODE)
+    names = {str(address): host.name for host in nodes for address in host.addresses.values()}
     return {
         address: tuple(sorted(names.get(hop, hop) for hop in hops))
         for address, hops in ((ip_address(key), hops) for key, hops in next_hops(lab.name, "router").items())
-        if address in IPv4Network(VIPS)
+        if address in VIPS[address.version]
     }

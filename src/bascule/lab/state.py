@@ -17,7 +17,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from bascule.lab.topology import Role, Shape, Topology, data_centre
+from bascule.lab.shape import Shape
+from bascule.lab.topology import Role, Topology, data_centre
 from bascule.model.errors import InUse, InvalidInput, NotFound
 
 LABS = Path("/run/bascule/lab")
@@ -27,7 +28,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """A lab's facts. `hosts_only` means no agents and no control plane: the network, the router and the instances."""
+    """A lab's facts. `hosts_only` means no agents and no control plane: the network, the router and the instances.
+
+    `instance_pools` are the identifiers of its pools, by family.
+    """
 
     name: str
     shape: Shape = Shape()
@@ -37,7 +41,7 @@ class Lab:
     agent_tokens: dict[str, str] = field(default_factory=dict)
     api_key: str = ""
     api_secret: str = ""
-    instance_pool_id: str = ""
+    instance_pools: dict[int, str] = field(default_factory=dict)
 
     @property
     def topology(self) -> Topology:

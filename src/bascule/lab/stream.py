@@ -45,7 +45,8 @@ class Stream:
     async def _run(self) -> None:
         started = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            for number, source in zip(count(1), cycle(map(str, self._lab.topology.client_addresses)), strict=False):
+            sources = self._lab.topology.client_addresses(self.tally.target.address.version)
+            for number, source in zip(count(1), cycle(map(str, sources)), strict=False):
                 if self._stopped.is_set():
                     return
                 tasks.create_task(self._ask(source))

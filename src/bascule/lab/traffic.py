@@ -31,7 +31,12 @@ class Target:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.protocol} {self.address}:{self.port}"
+        return f"{self.protocol} {self.host}:{self.port}"
+
+    @property
+    def host(self) -> str:
+        """The address as it is written before a port."""
+        return f"[{self.address}]" if self.address.version == 6 else str(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Tally:
 
 def send(lab: Lab, target: Target, count: int, *, concurrency: int = 64, timeout: float = 5.0) -> Tally:
     """Make `count` exchanges from the client's addresses in turn, `concurrency` at a time."""
-    sources = list(islice(cycle(map(str, lab.topology.client_addresses)), count))
+    sources = list(islice(cycle(map(str, lab.topology.client_addresses(target.address.version))), count))
     return in_client(lab, lambda: _run(target, iter(sources), concurrency, timeout))
 
 
@@ -139,7 +144,7 @@ async def _ask_udp(target: Target, source: str) -> bytes:
 
 
 def _socket(kind: socket.SocketKind, source: str) -> socket.socket:
-    made = socket.socket(socket.AF_INET, kind)
+    made = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, kind)
     made.setblocking(False)
     # Choosing the port only when the peer is known lets one address hold 28,000 connections to each of many peers.
     made.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bascule.lab.roster import OUTSIDE, agent_program, api_program, orchestrator_program, roster
+from bascule.lab.shape import Shape, usual_forwarding
 from bascule.lab.state import Lab, new_lab
-from bascule.lab.topology import Role, Shape, usual_forwarding
+from bascule.lab.topology import Role
 from bascule.model.data_planes import DataPlaneName
 from bascule.programs.settings import ApiSettings, HypervisorAgentSettings, LBAgentSettings, load
 
@@ -37,7 +38,7 @@ def test_hosts_only_leaves_out_our_own_programs() -> None:
     assert {program.name for program in programs} == {"bird", "server"}
 
 
-@pytest.mark.parametrize("dataplane", [DataPlaneName.XDP, DataPlaneName.IPVS])
+@pytest.mark.parametrize("dataplane", DataPlaneName)
 def test_agents_are_told_what_to_run(dataplane: DataPlaneName, monkeypatch: pytest.MonkeyPatch) -> None:
     """LB nodes run the lab's data plane, hypervisors its forwarding, and both agree on the tunnels' sources."""
     lab = new_lab("paper", Shape(dataplane=dataplane, forwarding=usual_forwarding(dataplane)), hosts_only=False)
@@ -46,8 +47,9 @@ def test_agents_are_told_what_to_run(dataplane: DataPlaneName, monkeypatch: pyte
             monkeypatch.setenv(name, value)
     lb_node, hypervisor = load(LBAgentSettings), load(HypervisorAgentSettings)
     assert lb_node.dataplane == dataplane
-    assert hypervisor.forwarding == {"xdp": "ebpf", "ipvs": "netfilter"}[dataplane]
-    assert hypervisor.tunnel_sources == (lb_node.tunnel_source,)
+    assert hypervisor.forwarding == ("ebpf" if dataplane is DataPlaneName.XDP else "netfilter")
+    assert lb_node.tunnel_source in hypervisor.tunnel_sources
+    assert hypervisor.tunnel_sources == lab.shape.tunnel_sources
 
 
 def test_settings_are_those_the_programs_read(facts: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,10 +59,10 @@ def test_settings_are_those_the_programs_read(facts: Lab, monkeypatch: pytest.Mo
             monkeypatch.setenv(name, value)
     lb_node = load(LBAgentSettings)
     assert lb_node.agent_listen == "10.0.2.2:7701"
-    assert lb_node.bgp_neighbors == ("10.0.2.1/65000",)
+    assert lb_node.bgp_neighbors == ("10.0.2.1/65000", "fd00:10:0:2::1/65000")
     hypervisor = load(HypervisorAgentSettings)
     assert hypervisor.tunnel_mtu == facts.shape.underlay_mtu - 20
-    assert hypervisor.tunnel_sources == (lb_node.tunnel_source,)
+    assert hypervisor.tunnel_sources == (lb_node.tunnel_source, lb_node.tunnel_source_v6)
     api = load(ApiSettings)
     assert api.database_url == orchestrator_program(facts).environment["BASCULE_DATABASE_URL"]
     assert api.api_listen.endswith(f":{facts.api_port}")

@@ -10,7 +10,8 @@ import pytest
 
 from bascule.lab.passage import Passage, total
 from bascule.lab.router import Session, parse_sessions, render
-from bascule.lab.topology import Shape, data_centre
+from bascule.lab.shape import Shape
+from bascule.lab.topology import data_centre
 from bascule.system.commands import run
 
 _PROTOCOLS = """BIRD 2.0.12 ready.
@@ -18,25 +19,28 @@ Name       Proto      Table      State  Since         Info
 device1    Device     ---        up     21:16:40.001
 kernel1    Kernel     master4    up     21:16:40.001
 bfd1       BFD        ---        up     21:16:40.001
-lb1        BGP        ---        up     21:16:44.120  Established
-lb2        BGP        ---        start  21:16:40.001  Active        Socket: Connection refused
+lb1_ipv4   BGP        ---        up     21:16:44.120  Established
+lb2_ipv6   BGP        ---        start  21:16:40.001  Active        Socket: Connection refused
 """
 
 
 def test_sessions_are_read() -> None:
     """Of all protocols the BGP sessions are read, with BIRD's word for their state."""
     first, second = parse_sessions(_PROTOCOLS)
-    assert first == Session(node="lb1", state="Established")
+    assert first == Session(node="lb1", family=4, state="Established")
     assert first.up
-    assert (second.node, second.up) == ("lb2", False)
+    assert (second.node, second.family, second.up) == ("lb2", 6, False)
 
 
 @pytest.mark.skipif(not shutil.which("bird"), reason="BIRD is not installed")
-def test_bird_accepts_the_configuration(tmp_path: Path) -> None:
-    """BIRD itself finds no fault with the configuration."""
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_bird_accepts_the_configuration(tmp_path: Path, ipv6: bool) -> None:
+    """BIRD itself finds no fault with the configuration, in which each LB node has a session for each family."""
     file = tmp_path / "bird.conf"
-    file.write_text(render(data_centre(Shape(lb_nodes=3))))
+    text = render(data_centre(Shape(lb_nodes=3, ipv6=ipv6)))
+    file.write_text(text)
     run(["bird", "-p", "-c", str(file)])
+    assert text.count("protocol bgp") == (6 if ipv6 else 3)
 
 
 def test_counters_are_added_up() -> None:

@@ -11,7 +11,7 @@ from bascule.lab import state
 from bascule.lab.mounts import mounts_below
 from bascule.lab.network import namespace
 from bascule.lab.processes import Process, kill
-from bascule.lab.topology import Shape
+from bascule.lab.shape import Shape
 from bascule.lab.waiting import wait_until
 from bascule.model.errors import InUse, InvalidInput, NotFound, Unavailable
 

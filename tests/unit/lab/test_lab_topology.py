@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.lab.topology import TUNNEL_SOURCE, VIPS, Role, Shape, data_centre
-from bascule.model.data_planes import DataPlaneName
+from bascule.lab.shape import TUNNEL_SOURCE, Shape
+from bascule.lab.topology import VIPS, Role, data_centre
+from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 
-SHAPES = [Shape(), Shape(lb_nodes=3, hypervisors=4, instances_per_hypervisor=1), Shape(underlay_mtu=1500)]
+SHAPES = [
+    Shape(),
+    Shape(ipv6=False),
+    Shape(lb_nodes=3, hypervisors=4, instances_per_hypervisor=1),
+    Shape(underlay_mtu=1500),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -24,9 +30,11 @@ def test_every_host_is_plugged_in_once(shape: Shape) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_addresses_are_unique(shape: Shape) -> None:
     """No two hosts share an address, and none lies among the VIPs."""
-    addresses = [host.address for host in data_centre(shape).hosts]
+    hosts = data_centre(shape).hosts
+    assert all(tuple(host.addresses) == shape.families for host in hosts)
+    addresses = [address for host in hosts for address in host.addresses.values()]
     assert len(set(addresses)) == len(addresses)
-    assert not any(address in VIPS for address in addresses)
+    assert not any(address in VIPS[address.version] for address in addresses)
 
 
 def test_interface_names_are_unique_within_a_host() -> None:
@@ -43,7 +51,8 @@ def test_router_and_hypervisors_know_every_instance() -> None:
     routes = {route.destination.network_address: route for route in topology.host("router").routes}
     for instance in topology.of_role(Role.INSTANCE):
         hypervisor = topology.host(instance.uplink)
-        assert routes[instance.address].gateway == hypervisor.address
+        for family, address in instance.addresses.items():
+            assert routes[address].gateway == hypervisor.addresses[family]
         assert instance.name in {route.interface for route in hypervisor.routes}
 
 
@@ -70,5 +79,27 @@ def test_ipvs_finds_its_outer_source_by_a_route(dataplane: DataPlaneName) -> Non
 def test_the_client_has_many_addresses() -> None:
     """The client speaks from as many addresses as asked for, starting with its host address."""
     topology = data_centre(Shape(client_addresses=5))
-    assert len(set(topology.client_addresses)) == 5
-    assert topology.client_addresses[0] == topology.host("client").address
+    for family, first in topology.host("client").addresses.items():
+        assert len(set(topology.client_addresses(family))) == 5
+        assert topology.client_addresses(family)[0] == first
+
+
+@pytest.mark.parametrize("dataplane", DataPlaneName)
+def test_families_are_those_of_the_data_plane(dataplane: DataPlaneName) -> None:
+    """A lab speaks what its data plane carries, unless IPv6 is not wanted; only then has a host an IPv6 address."""
+    shape = Shape(dataplane=dataplane)
+    assert frozenset(shape.families) == CAPABILITIES[dataplane].families
+    alone = Shape(dataplane=dataplane, ipv6=False)
+    assert alone.families == (4,)
+    assert {network.version for network in alone.tunnel_sources} == {4}
+    assert {network.version for network in shape.tunnel_sources} == set(shape.families)
+
+
+def test_ipvs_tunnels_over_ipv6_are_accepted() -> None:
+    """IPVS's IPv6 tunnels leave with an LB node's own address: hypervisors accept that, and no other forwarder's."""
+    shape = Shape(dataplane=DataPlaneName.IPVS)
+    topology = data_centre(shape)
+    _, accepted = shape.tunnel_sources
+    assert all(node.addresses[6] in accepted for node in topology.of_role(Role.LB_NODE))
+    for role in (Role.CLIENT, Role.ROUTER, Role.HYPERVISOR, Role.INSTANCE):
+        assert not any(host.addresses[6] in accepted for host in topology.of_role(role))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from io import StringIO
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import pytest
 from rich.console import Console
@@ -18,11 +18,11 @@ from bascule.lab.traffic import Answer, Tally, Target, exchange
 from bascule.model.errors import InvalidInput
 from bascule.model.strategies import Protocol
 
-_HOME = "127.0.0.1"
+_HOME, _HOME6 = "127.0.0.1", "::1"
 
 
-async def _ask(protocol: Protocol, port: int) -> Answer:
-    return await exchange(Target(protocol, IPv4Address(_HOME), port), _HOME, 2.0)
+async def _ask(protocol: Protocol, port: int, home: str = _HOME) -> Answer:
+    return await exchange(Target(protocol, ip_address(home), port), home, 2.0)
 
 
 async def _speak(port: int, words: bytes) -> bytes:
@@ -33,23 +33,24 @@ async def _speak(port: int, words: bytes) -> bytes:
     return answer
 
 
+@pytest.mark.parametrize("home", [_HOME, _HOME6])
 @pytest.mark.parametrize("protocol", list(Protocol))
-def test_an_instance_says_who_it_is_and_whom_it_sees(protocol: Protocol, unused_port: int) -> None:
+def test_an_instance_says_who_it_is_and_whom_it_sees(protocol: Protocol, home: str, unused_port: int) -> None:
     """Over TCP and UDP an exchange tells the instance's name and the address it saw."""
 
     async def body() -> Answer:
-        async with listening("me", _HOME, unused_port):
-            return await _ask(protocol, unused_port)
+        async with listening("me", unused_port, _HOME, _HOME6):
+            return await _ask(protocol, unused_port, home)
 
     answer = asyncio.run(body())
-    assert (answer.name, answer.seen, answer.error) == ("me", _HOME, "")
+    assert (answer.name, answer.seen, answer.error) == ("me", home, "")
 
 
 def test_health_can_be_switched(unused_port: int) -> None:
     """POST /healthz decides what GET /healthz answers from then on."""
 
     async def body() -> list[bytes]:
-        async with listening("me", _HOME, unused_port):
+        async with listening("me", unused_port, _HOME, _HOME6):
             ask = b"GET /healthz HTTP/1.1\r\n\r\n"
             set_sick = b"POST /healthz HTTP/1.1\r\nContent-Length: 3\r\n\r\n503"
             return [await _speak(unused_port, words) for words in (ask, set_sick, ask)]
@@ -63,7 +64,7 @@ def test_bytes_go_both_ways(unused_port: int) -> None:
     """GET /bytes/<n> sends n bytes, and PUT counts what it is sent."""
 
     async def body() -> tuple[bytes, bytes]:
-        async with listening("me", _HOME, unused_port):
+        async with listening("me", unused_port, _HOME, _HOME6):
             down = await _speak(unused_port, b"GET /bytes/70000 HTTP/1.1\r\n\r\n")
             up = await _speak(unused_port, b"PUT /bytes HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
             return down.partition(b"\r\n\r\n")[2], up.partition(b"\r\n\r\n")[2]
@@ -99,7 +100,24 @@ def test_an_empty_tally_has_no_latency() -> None:
     assert Tally(parse_target("udp:203.0.113.16:53")).latency_ms() == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("text", ["", "tcp", "icmp:203.0.113.16:80", "tcp:nowhere:80", "tcp:203.0.113.16:http"])
+@pytest.mark.parametrize("text", ["tcp:203.0.113.16:80", "udp:[2001:db8:203::10]:53"])
+def test_a_target_of_either_family_is_read(text: str) -> None:
+    """A target is written as it is read, an address of IPv6 in brackets."""
+    assert str(parse_target(text)).replace(" ", ":") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tcp",
+        "tcp:2001:db8::1:80",
+        "tcp:[203.0.113.16]:80",
+        "icmp:203.0.113.16:80",
+        "tcp:nowhere:80",
+        "tcp:203.0.113.16:http",
+    ],
+)
 def test_a_target_is_spelled_right(text: str) -> None:
     """What is no target is refused with an example of one."""
     with pytest.raises(InvalidInput, match=r"tcp:203\.0\.113\.16:80"):

@@ -1,0 +1,51 @@
+"""What can be chosen about a lab, and what follows for its tunnels. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from bascule.model.addresses import IPNetwork
+from bascule.model.data_planes import CAPABILITIES, DataPlaneName
+
+TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
+TUNNEL_SOURCE_V6 = IPv6Network("fd00:99::/64")
+# IPVS's IPv6 tunnels leave with an LB node's own address, whatever its routes say; the LB nodes' are in here.
+_OWN_SOURCES = IPv6Network("fd00:10::/58")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
+
+    `check_interval` is in seconds, and how long a health check waits for its answer too. Without `ipv6` there is IPv4
+    only, as with a data plane that carries nothing else.
+    """
+
+    underlay_mtu: int = 1600
+    lb_nodes: int = 2
+    hypervisors: int = 2
+    instances_per_hypervisor: int = 2
+    client_addresses: int = 16
+    forwarding: str = "ebpf"
+    dataplane: DataPlaneName = DataPlaneName.XDP
+    check_interval: int = 1
+    ipv6: bool = True
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The versions of IP that the lab speaks."""
+        carried = CAPABILITIES[self.dataplane].families
+        return tuple(family for family in (4, 6) if family in carried and (family == 4 or self.ipv6))
+
+    @property
+    def tunnel_sources(self) -> tuple[IPNetwork, ...]:
+        """Where LB nodes' tunnels come from."""
+        if 6 not in self.families:
+            return (TUNNEL_SOURCE,)
+        return TUNNEL_SOURCE, _OWN_SOURCES if self.dataplane is DataPlaneName.IPVS else TUNNEL_SOURCE_V6
+
+
+def usual_forwarding(dataplane: DataPlaneName) -> str:
+    """What hypervisors run unless somebody chooses: eBPF on both sides, or the kernel's own means on both."""
+    return "ebpf" if dataplane is DataPlaneName.XDP else "netfilter"
