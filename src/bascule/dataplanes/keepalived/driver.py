@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Set
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from bascule.dataplanes.interface import require_carryable
@@ -17,7 +17,7 @@ from bascule.dataplanes.keepalived.balancer import Balancer
 from bascule.dataplanes.keepalived.daemon import require_scripts
 from bascule.dataplanes.keepalived.render import Configuration, render
 from bascule.dataplanes.keepalived.wiring import require_routing
-from bascule.model.addresses import IPAddress, address_order
+from bascule.model.addresses import IPAddress, IPNetwork, address_order
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualServiceReport
@@ -31,12 +31,16 @@ class KeepalivedDataPlane:
     name = "keepalived"
     capabilities = CAPABILITIES[DataPlaneName.KEEPALIVED]
 
-    def __init__(self, *, node: str, run_dir: Path, tunnel_source: IPv4Network, scripts: Path) -> None:
+    def __init__(
+        self, *, node: str, run_dir: Path, tunnel_source: IPv4Network, tunnel_source_v6: IPv6Network, scripts: Path
+    ) -> None:
         """`node` tells this node's namespaces from those of others on the machine; `run_dir` is for keepalived's files.
 
-        Tunnels come from an address of `tunnel_source`. `scripts` is the operator's folder of health checks.
+        Tunnels come from an address of the `tunnel_source` of their family. `scripts` is the operator's folder of
+        health checks.
         """
-        self._node, self._run_dir, self._source, self._scripts = node, run_dir, tunnel_source, scripts
+        self._node, self._run_dir, self._scripts = node, run_dir, scripts
+        self._sources: dict[int, IPNetwork] = {4: tunnel_source, 6: tunnel_source_v6}
         self._balancers: dict[IPAddress, Balancer] = {}
         self._configurations: dict[IPAddress, tuple[tuple[VirtualService, ...], Configuration]] = {}
         self._failures: dict[IPAddress, str] = {}
@@ -122,7 +126,7 @@ class KeepalivedDataPlane:
         return self._balancers[address]
 
     def _names(self, address: IPAddress) -> naming.Names:
-        return naming.names(self._node, address, self._source)
+        return naming.names(self._node, address, self._sources)
 
     def _present(self) -> frozenset[IPAddress]:
         found = (each.name for each in NAMESPACES.iterdir()) if NAMESPACES.exists() else ()

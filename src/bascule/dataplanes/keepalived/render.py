@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 from bascule.dataplanes.ipvs.translate import SCHEDULERS
@@ -23,7 +23,8 @@ METHODS = {
 }
 _HASHES = {"mh", "sh"}
 _WEIGHT_MOST = 65535  # IPVS_WEIGHT_LIMIT
-_NOBODY = IPv4Address("127.255.255.254")  # neither it nor those before it answer TCP port 1
+# Neither they nor those before them answer TCP port 1; the second are of RFC 6666.
+_NOBODY = {4: ip_address("127.255.255.254"), 6: ip_address("100::ffff")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,11 @@ def _policy(service: VirtualService) -> Iterator[str]:
 def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
     wanted = check(service.health_check, scripts) if service.health_check is not None else None
     for backend in sorted(service.backends, key=lambda each: address_order(each.address)):
+        if backend.address.version != service.key.address.version:
+            raise SystemFailure(
+                f"The data plane keepalived reaches instances of the VIP's family only: {backend.address} cannot be"
+                f" behind {service.key}."
+            )
         yield f"    real_server {backend.address} {_port(service, backend)} {{"
         yield f"        weight {backend.weight}"
         yield f"        lvs_method {_method(backend)}"
@@ -134,8 +140,9 @@ def _absent(service: VirtualService) -> Iterator[str]:
     least = 1 if wanted is None else wanted.quorum + wanted.hysteresis
     if sum(each.weight for each in service.backends) >= least:
         return
+    nobody = _NOBODY[service.key.address.version]
     for number in range(1 + least // _WEIGHT_MOST):
-        yield f"    real_server {_NOBODY - number} {service.key.port} {{"
+        yield f"    real_server {nobody - number} {service.key.port} {{"
         yield f"        weight {_WEIGHT_MOST}"
         yield from (
             "        lvs_method TUN",
