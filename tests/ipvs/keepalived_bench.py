@@ -72,8 +72,9 @@ class Node:
         return pids(self.folder / self.names.namespace)
 
     def log(self) -> str:
-        """What keepalived logged."""
-        return (self.folder / self.names.namespace / "keepalived.log").read_text()
+        """What keepalived logged, but for a line at every question."""
+        lines = (self.folder / self.names.namespace / "keepalived.log").read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if "Printing checker data" not in line)
 
 
 def pids(folder: Path) -> dict[str, int]:
@@ -104,11 +105,13 @@ def checked(*backends: VirtualBackend, check: HealthCheck = TCP_CHECK, **more: o
     return replace(bench.service(*backends, **more), health_check=check)  # type: ignore[arg-type]
 
 
-def until(node: Node, *services: VirtualService, condition: Callable[[], bool]) -> None:
-    """Let passes go by, as the agent does, until the condition holds."""
+def until(
+    node: Node, *services: VirtualService, condition: Callable[[], bool], told: Callable[[], object] | None = None
+) -> None:
+    """Let passes go by, as the agent does, until the condition holds. If it never does, `told` says how things are."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, (node.observe(), node.log()[-3000:])
+        assert time.monotonic() < deadline, (told() if told else node.observe(), node.log()[-3000:])
         node.enforce(*services)
 
 

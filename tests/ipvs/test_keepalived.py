@@ -12,19 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from bascule.agents.lb_node.enforcement import Enforcement
-from bascule.agents.lb_node.serving import Desired
-from bascule.announcers.fake import FakeAnnouncer
 from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualBackend
-from bascule.programs.lb_agent import DATA_PLANES
-from bascule.programs.settings import LBAgentSettings, load
-from tests.ipvs import keepalived_bench
 from tests.ipvs.bench import VIP
 from tests.ipvs.centre import ADDRESSES, CLIENT, TARGET_PORT, Centre, ask_again, backend
-from tests.ipvs.keepalived_bench import PATIENCE, TCP_CHECK, Node, checked, healths, kill, serve, until
+from tests.ipvs.keepalived_bench import TCP_CHECK, Node, checked, healths, kill, serve, until
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
 ONE, TWO = ADDRESSES[4]["one"], ADDRESSES[4]["two"]
@@ -188,30 +182,6 @@ def test_an_agent_that_restarts_takes_keepalived_over(centre: Centre, node: Node
     assert node.enforce(WEB) == ()
     assert node.pids() == before
     assert node.observe().ready == {VIP}
-
-
-def test_the_agent_serves_by_keepalived_and_announces_when_it_is_ready(
-    centre: Centre, node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Chosen by its setting, it is announced only once the first checks had their say, and withdrawn at the end."""
-    chosen = {"DATAPLANE": "keepalived", "NODE_NAME": centre.of("lb"), "AGENT_TOKEN": "t" * 16}
-    for name, value in {**chosen, "RUN_DIR": str(node.folder)}.items():
-        monkeypatch.setenv(f"BASCULE_{name}", value)
-    settings = load(LBAgentSettings)
-    enforcement = Enforcement(DATA_PLANES[settings.dataplane](settings), FakeAnnouncer())
-    assert enforcement.checks
-    wanted = Desired(addresses=frozenset({VIP}), services=(WEB,), announced=frozenset({VIP}))
-    with keepalived_bench.cleaned(centre, node.folder / centre.of("lb")):
-        seen = centre.inside("lb", lambda: enforcement.apply(wanted))
-        deadline = time.monotonic() + PATIENCE
-        while not seen.announcer.announced and time.monotonic() < deadline:
-            seen = centre.inside("lb", lambda: enforcement.apply(wanted))
-        assert seen.problems == ()
-        assert seen.data_plane.ready == seen.announcer.announced == {VIP}
-        assert [each.health for each in seen.data_plane.services[0].backends] == [Health.SUCCESS, Health.SUCCESS]
-        assert centre.ask()[0] in {"one", "two"}
-        seen = centre.inside("lb", lambda: enforcement.apply(Desired()))
-        assert (seen.problems, seen.data_plane.services) == ((), ())
 
 
 def test_a_service_of_a_missing_script_is_refused(node: Node) -> None:
