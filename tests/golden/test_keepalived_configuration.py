@@ -21,7 +21,7 @@ from bascule.model.errors import SystemFailure
 from bascule.model.health_check_rules import problem_of
 from bascule.model.health_checks import HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import ForwardingMethod, Persistence, ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import Persistence, ServiceKey, VirtualBackend, VirtualService
 
 GOLDEN = Path(__file__).parent / "keepalived" / "two_services.conf"
 SCRIPTS = Path("/usr/bin")  # its programs are root's: keepalived takes them for scripts
@@ -107,11 +107,6 @@ def test_two_services() -> None:
         replace(SERVICE, backends=(backend(1, 0),), health_check=None),
         *(replace(SERVICE, strategy=each, hash_source_port=flag) for each in Strategy for flag in (True, False)),
         *(replace(SERVICE, health_check=each) for each in CHECKS),
-        *(
-            replace(SERVICE, backends=(replace(backend(1), method=each),))
-            for each in ForwardingMethod
-            if each is not ForwardingMethod.LOCAL
-        ),
         replace(SERVICE, persistence=Persistence(timeout=60)),
         SERVICE_V6,
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ipvs import keepalived_bench
-from tests.ipvs.bench import VIPS, reason_to_skip
+from tests.ipvs.bench import VIP, VIPS, reason_to_skip
 from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre
 
 
@@ -32,11 +32,11 @@ def served(centre: Centre) -> None:
 
 
 @pytest.fixture
-def node(centre: Centre, tmp_path: Path) -> Iterator[keepalived_bench.Node]:
-    """The LB node with keepalived in place of the data plane that other tests use."""
+def node(request: pytest.FixtureRequest, centre: Centre, tmp_path: Path) -> Iterator[keepalived_bench.Node]:
+    """The LB node with keepalived in place of the data plane that other tests use; a parameter is another VIP."""
     if reason := keepalived_bench.reason_to_skip():
         pytest.skip(reason)
     centre.node.enforce(held=False)
     with keepalived_bench.cleaned(centre, tmp_path):
-        yield keepalived_bench.Node(centre, "lb", tmp_path)
+        yield keepalived_bench.Node(centre, "lb", tmp_path, getattr(request, "param", VIP))
         centre.ip("lb", "route flush cache")

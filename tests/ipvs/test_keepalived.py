@@ -127,6 +127,7 @@ DAMAGE = (
     f"ipvsadm -e -t {VIP}:80 -r {ONE}:80 -i -w 9",
     f"ipvsadm -E -t {VIP}:80 -s rr",
     f"ip addr del {VIP}/32 dev lo",
+    "ip addr add 10.99.0.9/32 dev uplink",
     "ip link set uplink down",
     "ip route del default",
     "sysctl -qw net.ipv4.vs.sloppy_tcp=0",

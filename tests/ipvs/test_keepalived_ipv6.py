@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bascule.model.health_checks import Health
 from bascule.model.strategies import Protocol
-from tests.ipvs import keepalived_bench
 from tests.ipvs.bench import VIPS
 from tests.ipvs.centre import ADDRESSES, CLIENTS, Centre, ask_again, backend
 from tests.ipvs.keepalived_bench import TCP_CHECK, Node, checked, healths, serve, until
 
-pytestmark = [pytest.mark.root, pytest.mark.guest]
 VIP = VIPS[6]
+pytestmark = [pytest.mark.root, pytest.mark.guest, pytest.mark.parametrize("node", [VIP], indirect=True, ids=str)]
 ONE, TWO = ADDRESSES[6]["one"], ADDRESSES[6]["two"]
 WEB = checked(backend("one", family=6), backend("two", family=6), family=6)
 NAMES = checked(backend("one", family=6), family=6, port=53, protocol=Protocol.UDP)
@@ -25,21 +22,12 @@ DAMAGE = (
     "ipvsadm --clear",
     f"ip addr del {VIP}/128 dev lo",
     "ip -6 addr flush dev uplink scope global",
+    "ip -6 addr add fd00:ba5c:1::2/128 dev uplink nodad",
     "ip link set uplink down",
     "ip -6 route del default",
     "ip neigh del fe80::ba5c dev uplink",
     "sysctl -qw net.ipv6.conf.uplink.disable_ipv6=1",
 )
-
-
-@pytest.fixture
-def node(centre: Centre, tmp_path: Path) -> Iterator[Node]:
-    """The LB node with keepalived in place of the data plane that other tests use."""
-    if reason := keepalived_bench.reason_to_skip():
-        pytest.skip(reason)
-    centre.node.enforce(held=False)
-    with keepalived_bench.cleaned(centre, tmp_path):
-        yield Node(centre, "lb", tmp_path, VIP)
 
 
 def test_an_instance_sees_the_client(centre: Centre, node: Node) -> None:

@@ -16,7 +16,7 @@ from bascule.dataplanes.keepalived import naming
 from bascule.dataplanes.keepalived.balancer import Balancer
 from bascule.dataplanes.keepalived.daemon import require_scripts
 from bascule.dataplanes.keepalived.render import Configuration, render
-from bascule.dataplanes.keepalived.wiring import require_routing
+from bascule.dataplanes.keepalived.wiring import require_routing, tunnel_mtu
 from bascule.model.addresses import IPAddress, IPNetwork, address_order
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
@@ -71,8 +71,10 @@ class KeepalivedDataPlane:
             self._balancers.pop(address, None)
             self._failures.pop(address, None)
             self._configurations.pop(address, None)
+        mtu = tunnel_mtu() if configurations else 0
         for address in sorted(configurations, key=address_order):
-            notes += self._one(address, services, configurations[address])
+            own = tuple(service for service in services if service.key.address == address)
+            notes += self._one(address, own, configurations[address], mtu)
         if self._failures and len(self._failures) == len(configurations):
             raise SystemFailure(" ".join(self._failures[each] for each in sorted(self._failures, key=address_order)))
         return tuple(notes)
@@ -94,11 +96,10 @@ class KeepalivedDataPlane:
         self._started = False
 
     def _one(
-        self, address: IPAddress, services: tuple[VirtualService, ...], configuration: Configuration
+        self, address: IPAddress, services: tuple[VirtualService, ...], configuration: Configuration, mtu: int
     ) -> tuple[str, ...]:
         try:
-            own = tuple(service for service in services if service.key.address == address)
-            notes = self._balancer(address).enforce(own, configuration)
+            notes = self._balancer(address).enforce(services, configuration, mtu)
         except SystemFailure as error:
             known, self._failures[address] = self._failures.get(address), f"{address}: {error.sentence}"
             return () if known == self._failures[address] else (self._failures[address],)

@@ -14,13 +14,8 @@ from bascule.dataplanes.keepalived.quoting import plain
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import OnFailure
-from bascule.model.virtual_services import ForwardingMethod, Persistence, VirtualBackend, VirtualService
+from bascule.model.virtual_services import Persistence, VirtualService
 
-METHODS = {
-    ForwardingMethod.TUNNEL: "TUN",
-    ForwardingMethod.DIRECT: "DR",
-    ForwardingMethod.TRANSLATION: "NAT",
-}
 _HASHES = {"mh", "sh"}
 _WEIGHT_MOST = 65535  # IPVS_WEIGHT_LIMIT
 # Neither they nor those before them answer TCP port 1; the second are of RFC 6666.
@@ -123,9 +118,9 @@ def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
                 f"The data plane keepalived reaches instances of the VIP's family only: {backend.address} cannot be"
                 f" behind {service.key}."
             )
-        yield f"    real_server {backend.address} {_port(service, backend)} {{"
+        # The hypervisor translates the port: a tunnel carries what the client sent.
+        yield f"    real_server {backend.address} {service.key.port} {{"
         yield f"        weight {backend.weight}"
-        yield f"        lvs_method {_method(backend)}"
         if wanted is not None:
             yield from (f"        {each}" for each in wanted(backend.address))
         yield "    }"
@@ -145,22 +140,9 @@ def _absent(service: VirtualService) -> Iterator[str]:
         yield f"    real_server {nobody - number} {service.key.port} {{"
         yield f"        weight {_WEIGHT_MOST}"
         yield from (
-            "        lvs_method TUN",
             "        alpha on",
             "        inhibit_on_failure no",
             "        TCP_CHECK {",
         )
         yield from ("            connect_port 1", "            connect_timeout 1", "            delay_loop 86400")
         yield from ("        }", "    }")
-
-
-def _port(service: VirtualService, backend: VirtualBackend) -> int:
-    """Only translation can change the port."""
-    return backend.target_port if backend.method is ForwardingMethod.TRANSLATION else service.key.port
-
-
-def _method(backend: VirtualBackend) -> str:
-    try:
-        return METHODS[backend.method]
-    except KeyError:
-        raise SystemFailure(f"keepalived has no forwarding method {backend.method}.") from None

@@ -30,6 +30,7 @@ from bascule.system.namespaces import NAMESPACES, call_in
 _MTU = 1500  # bytes, where the node has no default route
 _UP = 1  # IFF_UP
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_GLOBAL = 0  # RT_SCOPE_UNIVERSE
 _STRICT = "1"
 _INNER = {
     4: {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", f"ipv4/conf/{UPLINK}/rp_filter": "0"},
@@ -45,11 +46,12 @@ class Wiring:
         self._names = names
         self._family = names.address.version
         self._inner = _INNER[self._family]
+        self._mtu = _MTU
 
-    def prepare(self) -> tuple[str, ...]:
+    def prepare(self, mtu: int) -> tuple[str, ...]:
         """See that the namespace is there with all that is in it. Returns a sentence if anything was missing."""
-        mtu = _mtu()
-        missing = self._missing(mtu, outside=False)
+        self._mtu = mtu
+        missing = self._missing_inside()
         if not missing:
             return ()
         names = self._names
@@ -70,6 +72,7 @@ class Wiring:
             ["-n", names.namespace],
             "link set lo up",
             f"link set {UPLINK} mtu {mtu} up",
+            f"addr flush dev {UPLINK} scope global",
             f"addr replace {_alone(names.address)} dev lo",
             f"addr replace {_alone(names.source)} dev {UPLINK}{once}",
             f"neigh replace {names.gateway} lladdr {OUTER_MAC} dev {UPLINK} nud permanent",
@@ -79,7 +82,7 @@ class Wiring:
 
     def open(self) -> tuple[str, ...]:
         """Let packets in. Returns a sentence if they were not."""
-        missing = self._missing(_mtu(), outside=True)
+        missing = self._missing_outside()
         if not missing:
             return ()
         names = self._names
@@ -95,7 +98,7 @@ class Wiring:
 
     def is_complete(self) -> bool:
         """Whether packets find their way in and tunnels out."""
-        return not self._missing(_mtu(), outside=False) and not self._missing(_mtu(), outside=True)
+        return not self._missing_inside() and not self._missing_outside()
 
     def close(self) -> None:
         """Let no more packets in."""
@@ -116,19 +119,19 @@ class Wiring:
             f"ipv4/conf/{link}/accept_local": "1",
         }
 
-    def _missing(self, mtu: int, *, outside: bool) -> frozenset[str]:
-        if not (NAMESPACES / self._names.namespace).exists():
+    def _missing_inside(self) -> frozenset[str]:
+        names, mtu = self._names, self._mtu
+        if not (NAMESPACES / names.namespace).exists():
             return frozenset({"namespace", "link"})
+        # The ends of a link come and go together.
+        if names.link not in _links():
+            return frozenset({"link"})
+        return call_in(names.namespace, lambda: sysctls.differing(self._inner) | _lacks_inside(names, mtu))
+
+    def _missing_outside(self) -> frozenset[str]:
         if self._names.link not in _links():
             return frozenset({"link"})
-        if outside:
-            return sysctls.differing(self._outer()) | _missing_outside(self._names)
-        return call_in(self._names.namespace, lambda: self._missing_inside(mtu))
-
-    def _missing_inside(self, mtu: int) -> frozenset[str]:
-        if UPLINK not in _links():
-            return frozenset({"link"})
-        return sysctls.differing(self._inner) | _missing_inside(self._names, mtu)
+        return sysctls.differing(self._outer()) | _lacks_outside(self._names)
 
 
 def require_routing() -> None:
@@ -139,15 +142,24 @@ def require_routing() -> None:
         )
 
 
-def _missing_inside(names: Names, mtu: int) -> frozenset[str]:
+def tunnel_mtu() -> int:
+    """How long tunnels may be, in bytes: IPVS tells clients, as it would on the node's own interface."""
+    with IPRoute() as netlink:
+        routes = (route for family in _FAMILIES.values() for route in netlink.get_default_routes(family=family))
+        ways = {route.get("oif") for route in routes} - {None}
+        return min((int(netlink.get_links(index)[0].get("mtu")) for index in ways), default=_MTU)
+
+
+def _lacks_inside(names: Names, mtu: int) -> frozenset[str]:
     with IPRoute() as netlink:
         links = {link.get("ifname"): link for link in netlink.get_links()}
         lo, uplink = links["lo"], links[UPLINK]
-        held = {(each["index"], each.get("address")) for each in netlink.get_addr()}
+        held = {(each["index"], each.get("address")) for each in netlink.get_addr(scope=_GLOBAL)}
         routes = netlink.get_default_routes(family=_FAMILIES[names.address.version])
         found = {
             "address": (lo["index"], str(names.address)) in held,
-            "tunnel source": (uplink["index"], str(names.source)) in held,
+            # Another one there could become the source of tunnels.
+            "tunnel source": {each for index, each in held if index == uplink["index"]} == {str(names.source)},
             "uplink": _is_up(uplink) and _is_up(lo) and uplink.get("mtu") == mtu,
             "default route": any(each.get("prefsrc") == str(names.source) for each in routes),
             "gateway": any(
@@ -158,11 +170,12 @@ def _missing_inside(names: Names, mtu: int) -> frozenset[str]:
     return frozenset(what for what, there in found.items() if not there)
 
 
-def _missing_outside(names: Names) -> frozenset[str]:
+def _lacks_outside(names: Names) -> frozenset[str]:
     with IPRoute() as netlink:
-        (index,) = netlink.link_lookup(ifname=names.link)
+        (link,) = netlink.link("get", ifname=names.link)
+        index = link["index"]
         found = {
-            "link": _is_up(netlink.get_links(index)[0]),
+            "link": _is_up(link),
             "route": _way_to(netlink, names) == index,
             "neighbour": any(
                 each.get("dst") == str(names.address) and each.get("lladdr") == INNER_MAC
@@ -188,14 +201,6 @@ def _is_up(link: Any) -> bool:
 def _links() -> set[str]:
     lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
     return {line.split(":")[0].strip() for line in lines}
-
-
-def _mtu() -> int:
-    """What tunnels may be long: IPVS tells clients, as it would on the node's own interface."""
-    with IPRoute() as netlink:
-        routes = (route for family in _FAMILIES.values() for route in netlink.get_default_routes(family=family))
-        ways = {route.get("oif") for route in routes} - {None}
-        return min((int(netlink.get_links(index)[0].get("mtu")) for index in ways), default=_MTU)
 
 
 def _batch(options: Iterable[str], *commands: str, forgiving: bool = False) -> None:
