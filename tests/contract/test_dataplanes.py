@@ -133,7 +133,7 @@ class KeepalivedStage:
 
     def __init__(self, hosts: ipvs.Hosts, folder: Path, family: Family) -> None:
         self.family = family
-        self._node = keepalived.Node(hosts, "lb", folder)
+        self._node = keepalived.Node(hosts, "lb", folder, family.vip)
 
     @property
     def driver(self) -> DataPlane:
@@ -154,7 +154,7 @@ class KeepalivedStage:
 
     def damage(self) -> None:
         """Lose an address."""
-        self._node.ip(f"addr del {self.family.vip} dev lo")
+        self._node.ip(f"addr del {self.family.vip}/{self.family.vip.max_prefixlen} dev lo")
 
 
 def cases() -> Iterator[object]:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from bascule.model.errors import SystemFailure
 from bascule.model.health_check_rules import problem_of
 from bascule.model.health_checks import HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import ForwardingMethod, Persistence, ServiceKey, VirtualBackend, VirtualService
+from bascule.model.virtual_services import Persistence, ServiceKey, VirtualBackend, VirtualService
 
 GOLDEN = Path(__file__).parent / "keepalived" / "two_services.conf"
 SCRIPTS = Path("/usr/bin")  # its programs are root's: keepalived takes them for scripts
@@ -53,6 +53,13 @@ NAMES = replace(
     health_check=replace(
         PAGE, quorum=2, hysteresis=1, sorry_server=SORRY, on_failure=OnFailure.INHIBIT, body_pattern=r"ok: \d+"
     ),
+)
+SERVICE_V6 = replace(
+    SERVICE,
+    key=ServiceKey(ip_address("2001:db8:203::10"), Protocol.TCP, 80),
+    persistence=Persistence(timeout=300, prefix_length=64),
+    backends=(VirtualBackend(address=ip_address("fd00:128::1"), weight=1, target_port=9000),),
+    health_check=replace(TCP, quorum=2, sorry_server=ip_address("fd00:128::9")),
 )
 CHECKS = (
     TCP,
@@ -100,18 +107,8 @@ def test_two_services() -> None:
         replace(SERVICE, backends=(backend(1, 0),), health_check=None),
         *(replace(SERVICE, strategy=each, hash_source_port=flag) for each in Strategy for flag in (True, False)),
         *(replace(SERVICE, health_check=each) for each in CHECKS),
-        *(
-            replace(SERVICE, backends=(replace(backend(1), method=each),))
-            for each in ForwardingMethod
-            if each is not ForwardingMethod.LOCAL
-        ),
         replace(SERVICE, persistence=Persistence(timeout=60)),
-        replace(
-            SERVICE,
-            key=ServiceKey(IPv6Address("2001:db8::80"), Protocol.TCP, 80),
-            backends=(replace(backend(1), address=IPv6Address("2001:db8::1")),),
-            persistence=Persistence(timeout=60, prefix_length=64),
-        ),
+        SERVICE_V6,
     ],
     ids=lambda each: f"{each.strategy}-{each.health_check and each.health_check.mode}",
 )
@@ -119,6 +116,12 @@ def test_the_real_keepalived_accepts_it(tmp_path: Path, service: VirtualService)
     """`keepalived -t` parses each scheduler, method, check, persistence and family without a word."""
     text = render("bascule-lb1-203.0.113.10", [service], SCRIPTS).text
     assert words_of_keepalived(tmp_path, text) == (0, "")
+
+
+def test_families_are_not_mixed() -> None:
+    """An instance of another family than the address is refused: the namespace has no way to it."""
+    with pytest.raises(SystemFailure, match=r"10\.128\.0\.1 cannot be behind"):
+        render("bascule-lb1-203.0.113.10", [replace(SERVICE_V6, backends=(backend(1),))], SCRIPTS)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from bascule.dataplanes.ipvs import reading
 from bascule.model.configurations import (
     Backend,
     BalancerConfiguration,
@@ -28,6 +30,7 @@ from bascule.model.configurations import (
     ServiceConfiguration,
     Version,
 )
+from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.model.strategies import Protocol, Strategy
@@ -313,3 +316,32 @@ def test_a_missing_setting_is_named() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "BASCULE_NODE_NAME" in done.stderr
+
+
+def kernel_has_ipvs() -> bool:
+    """Or can load it."""
+    try:
+        reading.require()
+    except SystemFailure:
+        return False
+    return True
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to ask the kernel for IPVS")
+@pytest.mark.skipif(kernel_has_ipvs(), reason="is about a kernel without IPVS")
+@pytest.mark.skipif(shutil.which("keepalived") is None, reason="needs keepalived")
+@pytest.mark.parametrize("data_plane", ["ipvs", "keepalived"])
+def test_a_kernel_without_ipvs_is_named(tmp_path: Path, data_plane: str) -> None:
+    """The agent's report, its answer to a command and its log say what to load; it runs on, and announces nothing."""
+    settings = {"BASCULE_DATAPLANE": data_plane, "BASCULE_ANNOUNCER": "fake", "BASCULE_RUN_DIR": str(tmp_path / "run")}
+    agent = Agent("lb_agent", tmp_path, **settings)
+    try:
+        problem = "data plane: This kernel has no IPVS: load it with `modprobe ip_vs`."
+        assert any(each.startswith(problem) for each in agent.node_report().problems)
+        answer: BalancerReport = agent_v1.BALANCER_REPORT.validate_json(agent.put(balancer(free_port())).content)
+        assert (answer.ready, answer.announced) == (False, False)
+        assert any(each.startswith(problem) for each in answer.problems)
+        assert problem in (tmp_path / "log").read_text()
+    finally:
+        agent.close()

@@ -256,6 +256,24 @@ async def test_an_unreachable_fleet_fails_the_operation_with_a_reason_and_recove
     assert_serving(control, load_balancer_id, backends=3)
 
 
+async def test_an_operation_tells_why_no_node_serves(control: ControlPlane) -> None:
+    """What the nodes complain of is in the operation, and in the state of the load balancer it is an error."""
+    problem = "data plane: This kernel has no IPVS: load it with `modprobe ip_vs`."
+    for node in NODES:
+        control.agents.node(node.id).ready = False
+        control.agents.node(node.id).problems = (problem,)
+    with control.database.write() as connection:
+        load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    for _ in range(3):
+        await control.worker().run_once()
+        control.clock.ahead += 2.0
+    with control.database.read() as connection:
+        operation = operations.get(connection, created)
+        assert load_balancers.get(connection, load_balancer_id).state is LoadBalancerState.ERROR
+    assert operation.state is OperationState.FAILURE
+    assert problem in operation.message
+
+
 def test_the_entity_kinds_agree() -> None:
     """The store asks for reconciliations of the kind the reconciler answers to."""
     assert LoadBalancerReconciler.kind == changes.ENTITY_KIND

@@ -44,6 +44,8 @@ CLIENTS = {4: "10.0.1.1", 6: "fd00:1::1"}
 CLIENT = CLIENTS[4]
 TARGET_PORT = 9000
 BIG = 2_000_000
+_ETHERTYPE = {4: 0x0800, 6: 0x86DD}
+_TUNNEL = {4: 4, 6: 41}  # IPv4 in IPv4, IPv6 in IPv6
 
 
 def backend(
@@ -144,6 +146,18 @@ class Centre(Hosts):
             client.connect((str(VIPS[family]), port))
             client.send(b"hello\n")
             return client.recv(2048).decode().split()
+
+    def tunnel_source(self, family: int) -> IPAddress:
+        """Where the hypervisor sees the tunnel of a new connection come from."""
+        kind = socket.htons(_ETHERTYPE[family])
+        with self.inside("hv", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, kind)) as tap:
+            tap.settimeout(5)
+            self.ask(family=family)
+            while True:
+                packet = tap.recv(2048)
+                protocol, source = (packet[9], packet[12:16]) if family == 4 else (packet[6], packet[8:24])
+                if protocol == _TUNNEL[family]:
+                    return ip_address(source)
 
     def sent(self, host: str, interface: str) -> int:
         """The bytes that a host sent by an interface."""

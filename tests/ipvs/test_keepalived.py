@@ -5,76 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from bascule.agents.lb_node.enforcement import Enforcement
-from bascule.agents.lb_node.serving import Desired
-from bascule.announcers.fake import FakeAnnouncer
 from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
-from bascule.model.virtual_services import VirtualBackend, VirtualService
-from bascule.programs.lb_agent import DATA_PLANES
-from bascule.programs.settings import LBAgentSettings, load
-from tests.ipvs import keepalived_bench
-from tests.ipvs.bench import VIP, service
+from bascule.model.virtual_services import VirtualBackend
+from tests.ipvs.bench import VIP
 from tests.ipvs.centre import ADDRESSES, CLIENT, TARGET_PORT, Centre, ask_again, backend
-from tests.ipvs.keepalived_bench import Node
+from tests.ipvs.keepalived_bench import TCP_CHECK, Node, checked, healths, kill, serve, until
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
-TCP_CHECK = HealthCheck(mode=HealthCheckMode.TCP, port=TARGET_PORT, interval=1, timeout=1, retries=0, retry_interval=1)
 ONE, TWO = ADDRESSES[4]["one"], ADDRESSES[4]["two"]
-PATIENCE = 30.0
-
-
-def checked(*backends: VirtualBackend, check: HealthCheck = TCP_CHECK, **more: object) -> VirtualService:
-    """A service of the VIP whose instances are checked."""
-    return replace(service(*backends, **more), health_check=check)  # type: ignore[arg-type]
-
-
 WEB = checked(backend("one"), backend("two"))
-
-
-@pytest.fixture
-def node(centre: Centre, tmp_path: Path) -> Iterator[Node]:
-    """The LB node with keepalived in place of the data plane that other tests use."""
-    if reason := keepalived_bench.reason_to_skip():
-        pytest.skip(reason)
-    centre.node.enforce(held=False)
-    with keepalived_bench.cleaned(centre, tmp_path):
-        yield Node(centre, "lb", tmp_path)
-        centre.ip("lb", "route flush cache")
-
-
-def until(node: Node, *services: VirtualService, condition: Callable[[], bool]) -> None:
-    """Let passes go by, as the agent does, until the condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, (node.observe(), node.log()[-3000:])
-        node.enforce(*services)
-
-
-def healths(node: Node) -> dict[object, Health | None]:
-    """What the report says of the instances of the only service."""
-    (seen,) = node.observe().services
-    return {each.address: each.health for each in seen.backends}
-
-
-def serve(node: Node, *services: VirtualService) -> None:
-    """Enforce, and wait for the first checks."""
-    node.enforce(*services)
-    until(node, *services, condition=lambda: _all_serve(node, len(services)))
-
-
-def _all_serve(node: Node, count: int) -> bool:
-    seen = node.observe().services
-    known = [each for one in seen for each in one.backends]
-    return len(seen) == count and all(each.health is not Health.UNKNOWN for each in known)
 
 
 def test_an_instance_sees_the_client(centre: Centre, node: Node) -> None:
@@ -88,6 +36,7 @@ def test_an_instance_sees_the_client(centre: Centre, node: Node) -> None:
         assert seen == [CLIENT, str(connection.getsockname()[1])]
     assert centre.ask_by_datagram(53)[:2] == ["one", CLIENT]
     assert {centre.ask()[0] for _ in range(8)} == {"one", "two"}
+    assert centre.tunnel_source(4) == node.names.source
     assert node.enforce(WEB, names) == ()
 
 
@@ -171,30 +120,31 @@ def test_killed_in_the_middle_of_a_reload(centre: Centre, node: Node) -> None:
     assert node.observe().ready == {VIP}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "ipvsadm --clear",
-        f"ipvsadm -d -t {VIP}:80 -r {ONE}:80",
-        f"ipvsadm -a -t {VIP}:80 -r 10.128.0.9:80 -i",
-        f"ipvsadm -e -t {VIP}:80 -r {ONE}:80 -i -w 9",
-        f"ipvsadm -E -t {VIP}:80 -s rr",
-        f"ip addr del {VIP}/32 dev lo",
-        "ip link set uplink down",
-        "ip route del default",
-        "sysctl -qw net.ipv4.vs.sloppy_tcp=0",
-    ],
+DAMAGE = (
+    "ipvsadm --clear",
+    f"ipvsadm -d -t {VIP}:80 -r {ONE}:80",
+    f"ipvsadm -a -t {VIP}:80 -r 10.128.0.9:80 -i",
+    f"ipvsadm -e -t {VIP}:80 -r {ONE}:80 -i -w 9",
+    f"ipvsadm -E -t {VIP}:80 -s rr",
+    f"ip addr del {VIP}/32 dev lo",
+    "ip addr add 10.99.0.9/32 dev uplink",
+    "ip link set uplink down",
+    "ip route del default",
+    "sysctl -qw net.ipv4.vs.sloppy_tcp=0",
 )
-def test_damage_is_repaired(centre: Centre, node: Node, damage: str) -> None:
+
+
+def test_damage_is_repaired(centre: Centre, node: Node) -> None:
     """What somebody else changed in the namespace is put right by the next pass, which says so; then all is quiet."""
     serve(node, WEB)
     before = node.do("ipvsadm -Sn")
-    node.do(damage)
-    assert node.enforce(WEB)
-    assert node.enforce(WEB) == ()
-    assert node.do("ipvsadm -Sn") == before
-    assert node.observe().ready == {VIP}
-    assert {centre.ask()[0] for _ in range(6)} == {"one", "two"}
+    for damage in DAMAGE:
+        node.do(damage)
+        assert node.enforce(WEB), damage
+        assert node.enforce(WEB) == (), damage
+        assert node.do("ipvsadm -Sn") == before, damage
+        assert node.observe().ready == {VIP}, damage
+        assert {centre.ask()[0] for _ in range(6)} == {"one", "two"}, damage
 
 
 def test_a_removed_namespace_comes_back(centre: Centre, node: Node) -> None:
@@ -233,30 +183,6 @@ def test_an_agent_that_restarts_takes_keepalived_over(centre: Centre, node: Node
     assert node.enforce(WEB) == ()
     assert node.pids() == before
     assert node.observe().ready == {VIP}
-
-
-def test_the_agent_serves_by_keepalived_and_announces_when_it_is_ready(
-    centre: Centre, node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Chosen by its setting, it is announced only once the first checks had their say, and withdrawn at the end."""
-    chosen = {"DATAPLANE": "keepalived", "NODE_NAME": centre.of("lb"), "AGENT_TOKEN": "t" * 16}
-    for name, value in {**chosen, "RUN_DIR": str(node.folder)}.items():
-        monkeypatch.setenv(f"BASCULE_{name}", value)
-    settings = load(LBAgentSettings)
-    enforcement = Enforcement(DATA_PLANES[settings.dataplane](settings), FakeAnnouncer())
-    assert enforcement.checks
-    wanted = Desired(addresses=frozenset({VIP}), services=(WEB,), announced=frozenset({VIP}))
-    with keepalived_bench.cleaned(centre, node.folder / centre.of("lb")):
-        seen = centre.inside("lb", lambda: enforcement.apply(wanted))
-        deadline = time.monotonic() + PATIENCE
-        while not seen.announcer.announced and time.monotonic() < deadline:
-            seen = centre.inside("lb", lambda: enforcement.apply(wanted))
-        assert seen.problems == ()
-        assert seen.data_plane.ready == seen.announcer.announced == {VIP}
-        assert [each.health for each in seen.data_plane.services[0].backends] == [Health.SUCCESS, Health.SUCCESS]
-        assert centre.ask()[0] in {"one", "two"}
-        seen = centre.inside("lb", lambda: enforcement.apply(Desired()))
-        assert (seen.problems, seen.data_plane.services) == ((), ())
 
 
 def test_a_service_of_a_missing_script_is_refused(node: Node) -> None:
@@ -328,10 +254,3 @@ def test_a_thousand_members_load_and_reload(
         assert len(seen.backends) == 1000
         until(node, wanted, condition=lambda: node.observe().ready == {VIP})
     assert node.log().count(": Reloading\n") == 1
-
-
-def kill(node: Node) -> None:
-    """Kill all of keepalived at once: the parent first, which would start the checker again."""
-    pids = node.pids()
-    for name in ("keepalived", "checkers"):
-        os.kill(pids[name], signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -15,8 +14,6 @@ from tests.ipvs.centre import ADDRESSES, Centre, backend
 pytestmark = pytest.mark.root
 SHARED = {4: "10.99.0.1", 6: "fd00:99::1"}
 WAYS = {4: "10.128.0.0/16 via 10.10.0.254", 6: "fd00:128::/32 via fd00:10::fe"}
-_ETHERTYPE = {4: 0x0800, 6: 0x86DD}
-_TUNNEL = {4: 4, 6: 41}
 
 
 @pytest.fixture
@@ -32,15 +29,7 @@ def routed(centre: Centre) -> Iterator[None]:
 def outer_source(centre: Centre, family: int) -> IPAddress:
     """Where the hypervisor sees the next tunnel come from."""
     centre.node.enforce(service(backend("one", family=family), family=family))
-    kind = socket.htons(_ETHERTYPE[family])
-    with centre.inside("hv", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, kind)) as tap:
-        tap.settimeout(5)
-        assert centre.ask(family=family)[0] == "one"
-        while True:
-            packet = tap.recv(2048)
-            protocol, source = (packet[9], packet[12:16]) if family == 4 else (packet[6], packet[8:24])
-            if protocol == _TUNNEL[family]:
-                return ip_address(source)
+    return centre.tunnel_source(family)
 
 
 @pytest.mark.usefixtures("routed")

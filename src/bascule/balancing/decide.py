@@ -60,7 +60,8 @@ def _require_a_working_node(inventory: Inventory) -> None:
     placed = [view for view in inventory.lb_nodes if view.node.id in inventory.placements and view.balancer is not None]
     if not any(view.balancer.ready and view.balancer.announced for view in placed if view.balancer is not None):
         names = ", ".join(view.node.name for view in placed)
-        raise Unavailable(f"{names} took the configuration but does not serve it: see the problems in its report.")
+        reasons = " ".join(remarks.said(view.node, view.problems) for view in placed)
+        raise Unavailable(f"{names} took the configuration but does not serve it. {reasons}")
 
 
 def _recorded(inventory: Inventory) -> bool:

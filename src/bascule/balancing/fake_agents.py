@@ -6,7 +6,7 @@ They fence and they keep order like the real ones, and they can be cut off, forg
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, Version
@@ -28,6 +28,7 @@ class FakeNode:
     started_at: float = 0.0
     data_plane_name: str = ""
     data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
+    problems: tuple[str, ...] = ()
 
     def obey(self, name: str, load_balancer_id: UUID, version: Version, *, removes: bool = False) -> None:
         """Raises StaleCommand for what is older than the newest command, or than a removal or equal to it."""
@@ -60,6 +61,7 @@ class FakeAgents:
             data_plane_name=machine.data_plane_name,
             data_plane=machine.data_plane,
             load_balancers=tuple(_observed(machine, found) for found in machine.balancers.values()),
+            problems=machine.problems,
         )
 
     async def put_balancer(self, node: LBNode, configuration: BalancerConfiguration) -> BalancerReport:
@@ -68,7 +70,7 @@ class FakeAgents:
         machine.obey(node.name, configuration.load_balancer_id, configuration.version)
         machine.balancers[configuration.load_balancer_id] = configuration
         self.after(f"put_balancer {node.name}")
-        return _observed(machine, configuration)
+        return replace(_observed(machine, configuration), problems=machine.problems)
 
     async def delete_balancer(self, node: LBNode, load_balancer_id: UUID, version: Version) -> None:
         """Forget."""

@@ -19,13 +19,14 @@ from bascule.model.reports import BalancerReport
 class LBNodeView:
     """One LB node: whether its agent answered, and what it carries of this load balancer (None: nothing).
 
-    `runs` is the data plane that its agent reports, "" when it does not say.
+    `runs` is the data plane that its agent reports, "" when it does not say; `problems` is what it complains of.
     """
 
     node: LBNode
     reachable: bool
     balancer: BalancerReport | None = None
     runs: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def as_it_runs(self) -> LBNode:

@@ -127,10 +127,13 @@ def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAd
 
 
 def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:
-    balancers = () if report is None else report.load_balancers
+    if report is None:
+        return LBNodeView(node=node, reachable=False)
+    balancers = report.load_balancers
     mine = (balancer for balancer in balancers if balancer.configuration.load_balancer_id == load_balancer.id)
-    runs = "" if report is None else report.data_plane_name
-    return LBNodeView(node=node, reachable=report is not None, balancer=next(mine, None), runs=runs)
+    return LBNodeView(
+        node=node, reachable=True, balancer=next(mine, None), runs=report.data_plane_name, problems=report.problems
+    )
 
 
 def _hypervisor_view(

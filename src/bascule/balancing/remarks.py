@@ -13,6 +13,8 @@ from bascule.model.demands import Demand
 from bascule.model.nodes import LBNode
 from bascule.model.placements import NODES_PER_LOAD_BALANCER
 
+_TOLD = 3  # problems: who waits for an operation wants the reason, not the report
+
 
 def on_data_planes(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:
     """Nodes that run something else than they are registered with; and when too few can carry the load balancer."""
@@ -37,6 +39,12 @@ def mismatches(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:
         missed = view.node.data_plane in carriers and view.as_it_runs.data_plane not in carriers
         if view.node.id in placements or (view.node.enabled and missed):
             yield from mismatch(view.node, view.runs)
+
+
+def said(node: LBNode, problems: Sequence[str]) -> str:
+    """A node's own words on why it does not do what it was told."""
+    words = " ".join(problems[:_TOLD]) if problems else "no problem. Read its agent's log."
+    return f"{node.name} reports: {words}"
 
 
 def _demanded(inventory: Inventory) -> tuple[Demand, ...]:

@@ -11,8 +11,6 @@ from bascule.model.addresses import IPNetwork
 TUNNEL_HEADER = 20  # bytes, IPv4 in IPv4 (RFC 2003); BASCULE_TUNNEL_MTU is measured by it, whatever the tunnel's family
 # In bytes by the version of IP: the tunnel's header, the headers of an echo, and what every way must take
 _HEADER, _ECHO, _SMALLEST = {4: TUNNEL_HEADER, 6: 40}, {4: 28, 6: 48}, {4: 576, 6: 1280}
-# XDP writes an outer source of its own; IPVS takes that of the route.
-_CHOSEN_BY_ROUTE = ("ipvs", "keepalived")
 CLIENT_PACKET = 1500  # bytes, the longest that clients behind Ethernet send
 
 
@@ -26,7 +24,8 @@ def check_paths(facts: Facts, choice: Choice) -> Iterator[Finding]:
     """A finding for each way."""
     for path in facts.network.paths:
         yield _check(path, choice.tunnel_mtu)
-    if Role.LB_NODE in choice.roles and choice.dataplane in _CHOSEN_BY_ROUTE:
+    # XDP writes an outer source of its own, and keepalived's namespaces have one: no route of the node is asked.
+    if Role.LB_NODE in choice.roles and choice.dataplane == "ipvs":
         for path in facts.network.tunnels:
             yield _outer_source(path, choice.tunnel_sources)
 

@@ -55,7 +55,7 @@ CAPABILITIES: Mapping[DataPlaneName, Capabilities] = MappingProxyType(
             strategies=frozenset(Strategy),
             methods=frozenset({ForwardingMethod.TUNNEL}),
             persistence=True,
-            families=frozenset({4}),
+            families=frozenset({4, 6}),
             rise=False,
             checks=True,
         ),

@@ -91,12 +91,16 @@ class BackendHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalancerReport:
-    """One load balancer on one LB node: what it obeys, and what is true of it."""
+    """One load balancer on one LB node: what it obeys, and what is true of it.
+
+    `problems` are the node's; an answer to a command has them, in a node's own report they are there once for all.
+    """
 
     configuration: BalancerConfiguration
     ready: bool
     announced: bool
     health: tuple[BackendHealth, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def _keepalived(settings: LBAgentSettings) -> DataPlane:
         node=settings.node_name,
         run_dir=settings.run_dir / settings.node_name,
         tunnel_source=settings.tunnel_source,
+        tunnel_source_v6=settings.tunnel_source_v6,
         scripts=settings.check_scripts_dir,
     )
 

@@ -108,7 +108,7 @@ class LBAgentSettings(AgentSettings):
     tunnel_source: IPv4Network = IPv4Network("10.99.0.0/16")
     """Outer source of tunnels, shared by all LB nodes; varies with the flow (xdp, 16 bits) or the VIP (keepalived)."""
     tunnel_source_v6: IPv6Network = IPv6Network("fd00:ba5c:1::/64")
-    """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp)."""
+    """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp) or the VIP (keepalived)."""
     max_services: int = Field(default=256, ge=1)
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")

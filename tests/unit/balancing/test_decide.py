@@ -168,14 +168,15 @@ def test_a_node_that_cannot_serve_does_not_hold_up_the_others() -> None:
 
 
 def test_a_promise_is_not_kept_while_no_node_can_serve() -> None:
-    """Nodes that take a configuration and do not follow it are an error, not a success."""
+    """Nodes that take a configuration and do not follow it are an error, which tells what they complain of."""
     world = World(nodes=(lb_node(1), lb_node(2)))
     for node in world.nodes:
         world.agents.node(node.id).ready = False
+        world.agents.node(node.id).problems = ("data plane: This kernel has no IPVS.",)
     for _ in range(4):  # serve and announce fail on each node
         run_some(world, CHANCE, 100)
     assert world.recorded == 0
-    with pytest.raises(Unavailable, match="does not serve it"):
+    with pytest.raises(Unavailable, match=r"does not serve it\. lb1 reports: .* no IPVS\. lb2 reports: "):
         world.next_job()
 
 

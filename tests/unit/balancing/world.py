@@ -131,7 +131,7 @@ class World:
         if found is not None:
             announced = found.announced and machine.ready
             report = BalancerReport(configuration=found, ready=machine.ready, announced=announced)
-        return LBNodeView(node=node, reachable=machine.reachable, balancer=report)
+        return LBNodeView(node=node, reachable=machine.reachable, balancer=report, problems=machine.problems)
 
     def _hypervisor_view(self, host: Hypervisor) -> HypervisorView:
         machine = self.agents.node(host.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
 
@@ -11,6 +11,7 @@ from bascule.dataplanes.ipvs.entries import PERSISTENT, Destination, VirtualServ
 from bascule.dataplanes.keepalived.naming import names, owned
 from bascule.dataplanes.keepalived.state import Instance, Running, Server, parse
 from bascule.dataplanes.keepalived.table import health_of, table
+from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode, OnFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, Persistence, ServiceKey, VirtualBackend, VirtualService
@@ -50,8 +51,8 @@ ANSWER = """\
    Keepalive method = HTTP_GET
      Path = /   Has run = yes
 """
-KEY = ServiceKey(IPv4Address("203.0.113.10"), Protocol.TCP, 80)
-ONE, TWO, SORRY = (IPv4Address(f"10.128.0.{last}") for last in (1, 2, 9))
+KEY = ServiceKey(ip_address("203.0.113.10"), Protocol.TCP, 80)
+ONE, TWO, SORRY = (ip_address(f"10.128.0.{last}") for last in (1, 2, 9))
 CHECK = HealthCheck(mode=HealthCheckMode.TCP, port=9000)
 WITH_SORRY = replace(CHECK, sorry_server=SORRY)
 SERVICE = VirtualService(
@@ -78,7 +79,7 @@ def destinations(service: VirtualService, state: Running, **before: int) -> dict
         scheduler="wrr",
         destinations=tuple(
             Destination(
-                address=IPv4Address(f"10.128.0.{name[1:]}"), port=80, method=ForwardingMethod.TUNNEL, weight=weight
+                address=ip_address(f"10.128.0.{name[1:]}"), port=80, method=ForwardingMethod.TUNNEL, weight=weight
             )
             for name, weight in before.items()
         ),
@@ -147,13 +148,22 @@ def test_health_is_unknown_before_the_first_check(instance: Instance | None, hea
     assert health_of(replace(SERVICE, health_check=None), instance) is None
 
 
-def test_only_our_own_namespaces_are_ours() -> None:
+SOURCES: dict[int, IPNetwork] = {4: IPv4Network("10.99.0.0/16"), 6: IPv6Network("fd00:99::/64")}
+V6 = ip_address("2001:db8:203::10")
+
+
+@pytest.mark.parametrize("address", [KEY.address, V6])
+def test_only_our_own_namespaces_are_ours(address: IPAddress) -> None:
     """Those of a node whose name begins like ours, and what is no address, are others'."""
-    mine = names("lb", KEY.address, IPv4Network("10.99.0.0/16"))
-    assert owned("lb", [mine.namespace, "bascule-lb-2-203.0.113.10", "bascule-lb-x", "lb", "bascule-lb-1"]) == {
-        KEY.address
-    }
+    mine = names("lb", address, SOURCES)
+    assert owned("lb", [mine.namespace, "bascule-lb-2-203.0.113.10", "bascule-lb-x", "lb", "bascule-lb-1"]) == {address}
     assert len(mine.link) <= 15
-    assert mine.source in IPv4Network("10.99.0.0/16")
-    assert names("lb2", KEY.address, IPv4Network("10.99.0.0/16")).source == mine.source
-    assert names("lb", KEY.address, IPv4Network("10.99.0.1/32")).source == IPv4Address("10.99.0.1")
+    assert mine.source in SOURCES[address.version]
+    assert names("lb2", address, SOURCES).source == mine.source
+
+
+def test_a_tunnel_source_may_be_a_single_address() -> None:
+    """Of either family."""
+    alone: dict[int, IPNetwork] = {4: IPv4Network("10.99.0.1/32"), 6: IPv6Network("fd00:99::1/128")}
+    assert names("lb", KEY.address, alone).source == ip_address("10.99.0.1")
+    assert names("lb", V6, alone).source == ip_address("fd00:99::1")

@@ -85,7 +85,7 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
         ),
         (
             network(tunnels=(Path(address=PEER, source=IPv4Address("10.99.0.1")),)),
-            replace(IPVS, dataplane="keepalived"),
+            IPVS,
             f"outer source to {PEER}",
             Level.OK,
             "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
@@ -121,7 +121,7 @@ class LBAgent:
             await self._join(self._check_all())
             seen = await self._serve(configuration)
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
-            return self._report_on(configuration, seen)
+            return replace(self._report_on(configuration, seen), problems=seen.problems)
 
     async def _serve(self, configuration: BalancerConfiguration) -> Observation:
         """Enforce; where the data plane checks instances, until it is ready, which waits for its first checks."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from bascule.balancing.hands import Hands
+from bascule.balancing.remarks import said
 from bascule.model.configurations import BalancerConfiguration, Version
 from bascule.model.errors import Unavailable
 from bascule.model.nodes import LBNode
@@ -28,7 +29,9 @@ class Serve:
         """Ask the LB agent, and believe only what it observes."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if not report.ready:
-            raise Unavailable(f"{self.node.name} took the services but is not ready: see its problems in its report.")
+            raise Unavailable(
+                f"{self.node.name} took the services but is not ready. {said(self.node, report.problems)}"
+            )
         return report
 
 
@@ -48,7 +51,9 @@ class Announce:
         """Ask the LB agent, and believe only what it observes."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if not report.announced:
-            raise Unavailable(f"{self.node.name} does not announce {self.configuration.address}: see its problems.")
+            raise Unavailable(
+                f"{self.node.name} does not announce {self.configuration.address}. {said(self.node, report.problems)}"
+            )
         return report
 
 
@@ -68,7 +73,9 @@ class Withdraw:
         """Ask the LB agent."""
         report = await hands.agents.put_balancer(self.node, self.configuration)
         if report.announced:
-            raise Unavailable(f"{self.node.name} still announces {self.configuration.address}: see its problems.")
+            raise Unavailable(
+                f"{self.node.name} still announces {self.configuration.address}. {said(self.node, report.problems)}"
+            )
         return report
 
 

@@ -31,12 +31,12 @@ WANTED = {
 
 def enforce() -> tuple[str, ...]:
     """Set what differs of IPVS, in the calling thread's namespace. Returns a sentence each; raises SystemFailure."""
-    return _set({f"ipv4/vs/{name}": value for name, value in WANTED.items()})
+    return put({f"ipv4/vs/{name}": value for name, value in WANTED.items()})
 
 
 def take_ipv6(interface: str) -> tuple[str, ...]:
     """See that the interface may have IPv6 addresses: where that is disabled, the kernel takes none."""
-    return _set({f"ipv6/conf/{interface}/disable_ipv6": "0"})
+    return put({f"ipv6/conf/{interface}/disable_ipv6": "0"})
 
 
 def forward(families: Set[int]) -> tuple[str, ...]:
@@ -47,19 +47,20 @@ def forward(families: Set[int]) -> tuple[str, ...]:
     """
     changed: tuple[str, ...] = ()
     if 4 in families:
-        changed += _set({"ipv4/ip_forward": "1"})
+        changed += put({"ipv4/ip_forward": "1"})
     if 6 in families and _read("ipv6/conf/all/forwarding") != "1":
         hearing = [
             path.relative_to(_NET).as_posix()
             for path in sorted(_NET.glob("ipv6/conf/*/accept_ra"))
             if path.read_text().strip() == "1"
         ]
-        changed += _set(dict.fromkeys(hearing, "2"))
-        changed += _set({"ipv6/conf/all/forwarding": "1"})
+        changed += put(dict.fromkeys(hearing, "2"))
+        changed += put({"ipv6/conf/all/forwarding": "1"})
     return changed
 
 
-def _set(wanted: Mapping[str, str]) -> tuple[str, ...]:
+def put(wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """Set what differs of these names below net, with slashes. Returns a sentence each; raises SystemFailure."""
     changed = [name for name, value in wanted.items() if _read(name) != value]
     for name in changed:
         try:
@@ -69,6 +70,11 @@ def _set(wanted: Mapping[str, str]) -> tuple[str, ...]:
         if _read(name) != wanted[name]:
             raise SystemFailure(f"{_spoken(name)} does not become {wanted[name]}: who else sets it?")
     return tuple(f"Set {_spoken(name)} to {wanted[name]}." for name in changed)
+
+
+def differing(wanted: Mapping[str, str]) -> frozenset[str]:
+    """Those that `put` would set, in the sysctl command's words. Raises SystemFailure for one that is not there."""
+    return frozenset(_spoken(name) for name, value in wanted.items() if _read(name) != value)
 
 
 def _read(name: str) -> str:

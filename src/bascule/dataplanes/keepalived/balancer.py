@@ -42,12 +42,15 @@ class Balancer:
         self._settled = False
         self._foreign: frozenset[str] = frozenset()
 
-    def enforce(self, services: tuple[VirtualService, ...], configuration: Configuration) -> tuple[str, ...]:
-        """Bring all of it to what is wanted. Returns a sentence per change; raises SystemFailure."""
+    def enforce(self, services: tuple[VirtualService, ...], configuration: Configuration, mtu: int) -> tuple[str, ...]:
+        """Bring all of it to what is wanted; `mtu` is how long tunnels may be, in bytes.
+
+        Returns a sentence per change; raises SystemFailure.
+        """
         self._services = None
         # One that runs holds on to the namespace that it began with, even when that was removed.
         notes = list(() if self._exists() else self._daemon.stop())
-        notes += (*self._wiring.prepare(), *self._inside(sysctls.enforce))
+        notes += (*self._wiring.prepare(mtu), *self._inside(sysctls.enforce))
         checked = any(service.backends for service in services)
         if checked:
             said, self._running = self._daemon.keep(configuration)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Set
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from bascule.dataplanes.interface import require_carryable
@@ -16,8 +16,8 @@ from bascule.dataplanes.keepalived import naming
 from bascule.dataplanes.keepalived.balancer import Balancer
 from bascule.dataplanes.keepalived.daemon import require_scripts
 from bascule.dataplanes.keepalived.render import Configuration, render
-from bascule.dataplanes.keepalived.wiring import require_routing
-from bascule.model.addresses import IPAddress, address_order
+from bascule.dataplanes.keepalived.wiring import require_routing, tunnel_mtu
+from bascule.model.addresses import IPAddress, IPNetwork, address_order
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import DataPlaneReport, VirtualServiceReport
@@ -31,12 +31,16 @@ class KeepalivedDataPlane:
     name = "keepalived"
     capabilities = CAPABILITIES[DataPlaneName.KEEPALIVED]
 
-    def __init__(self, *, node: str, run_dir: Path, tunnel_source: IPv4Network, scripts: Path) -> None:
+    def __init__(
+        self, *, node: str, run_dir: Path, tunnel_source: IPv4Network, tunnel_source_v6: IPv6Network, scripts: Path
+    ) -> None:
         """`node` tells this node's namespaces from those of others on the machine; `run_dir` is for keepalived's files.
 
-        Tunnels come from an address of `tunnel_source`. `scripts` is the operator's folder of health checks.
+        Tunnels come from an address of the `tunnel_source` of their family. `scripts` is the operator's folder of
+        health checks.
         """
-        self._node, self._run_dir, self._source, self._scripts = node, run_dir, tunnel_source, scripts
+        self._node, self._run_dir, self._scripts = node, run_dir, scripts
+        self._sources: dict[int, IPNetwork] = {4: tunnel_source, 6: tunnel_source_v6}
         self._balancers: dict[IPAddress, Balancer] = {}
         self._configurations: dict[IPAddress, tuple[tuple[VirtualService, ...], Configuration]] = {}
         self._failures: dict[IPAddress, str] = {}
@@ -67,8 +71,10 @@ class KeepalivedDataPlane:
             self._balancers.pop(address, None)
             self._failures.pop(address, None)
             self._configurations.pop(address, None)
+        mtu = tunnel_mtu() if configurations else 0
         for address in sorted(configurations, key=address_order):
-            notes += self._one(address, services, configurations[address])
+            own = tuple(service for service in services if service.key.address == address)
+            notes += self._one(address, own, configurations[address], mtu)
         if self._failures and len(self._failures) == len(configurations):
             raise SystemFailure(" ".join(self._failures[each] for each in sorted(self._failures, key=address_order)))
         return tuple(notes)
@@ -90,11 +96,10 @@ class KeepalivedDataPlane:
         self._started = False
 
     def _one(
-        self, address: IPAddress, services: tuple[VirtualService, ...], configuration: Configuration
+        self, address: IPAddress, services: tuple[VirtualService, ...], configuration: Configuration, mtu: int
     ) -> tuple[str, ...]:
         try:
-            own = tuple(service for service in services if service.key.address == address)
-            notes = self._balancer(address).enforce(own, configuration)
+            notes = self._balancer(address).enforce(services, configuration, mtu)
         except SystemFailure as error:
             known, self._failures[address] = self._failures.get(address), f"{address}: {error.sentence}"
             return () if known == self._failures[address] else (self._failures[address],)
@@ -122,7 +127,7 @@ class KeepalivedDataPlane:
         return self._balancers[address]
 
     def _names(self, address: IPAddress) -> naming.Names:
-        return naming.names(self._node, address, self._source)
+        return naming.names(self._node, address, self._sources)
 
     def _present(self) -> frozenset[IPAddress]:
         found = (each.name for each in NAMESPACES.iterdir()) if NAMESPACES.exists() else ()

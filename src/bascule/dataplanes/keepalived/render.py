@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 from bascule.dataplanes.ipvs.translate import SCHEDULERS
@@ -14,16 +14,12 @@ from bascule.dataplanes.keepalived.quoting import plain
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import OnFailure
-from bascule.model.virtual_services import ForwardingMethod, Persistence, VirtualBackend, VirtualService
+from bascule.model.virtual_services import Persistence, VirtualService
 
-METHODS = {
-    ForwardingMethod.TUNNEL: "TUN",
-    ForwardingMethod.DIRECT: "DR",
-    ForwardingMethod.TRANSLATION: "NAT",
-}
 _HASHES = {"mh", "sh"}
 _WEIGHT_MOST = 65535  # IPVS_WEIGHT_LIMIT
-_NOBODY = IPv4Address("127.255.255.254")  # neither it nor those before it answer TCP port 1
+# Neither they nor those before them answer TCP port 1; the second are of RFC 6666.
+_NOBODY = {4: ip_address("127.255.255.254"), 6: ip_address("100::ffff")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +113,14 @@ def _policy(service: VirtualService) -> Iterator[str]:
 def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
     wanted = check(service.health_check, scripts) if service.health_check is not None else None
     for backend in sorted(service.backends, key=lambda each: address_order(each.address)):
-        yield f"    real_server {backend.address} {_port(service, backend)} {{"
+        if backend.address.version != service.key.address.version:
+            raise SystemFailure(
+                f"The data plane keepalived reaches instances of the VIP's family only: {backend.address} cannot be"
+                f" behind {service.key}."
+            )
+        # The hypervisor translates the port: a tunnel carries what the client sent.
+        yield f"    real_server {backend.address} {service.key.port} {{"
         yield f"        weight {backend.weight}"
-        yield f"        lvs_method {_method(backend)}"
         if wanted is not None:
             yield from (f"        {each}" for each in wanted(backend.address))
         yield "    }"
@@ -134,26 +135,14 @@ def _absent(service: VirtualService) -> Iterator[str]:
     least = 1 if wanted is None else wanted.quorum + wanted.hysteresis
     if sum(each.weight for each in service.backends) >= least:
         return
+    nobody = _NOBODY[service.key.address.version]
     for number in range(1 + least // _WEIGHT_MOST):
-        yield f"    real_server {_NOBODY - number} {service.key.port} {{"
+        yield f"    real_server {nobody - number} {service.key.port} {{"
         yield f"        weight {_WEIGHT_MOST}"
         yield from (
-            "        lvs_method TUN",
             "        alpha on",
             "        inhibit_on_failure no",
             "        TCP_CHECK {",
         )
         yield from ("            connect_port 1", "            connect_timeout 1", "            delay_loop 86400")
         yield from ("        }", "    }")
-
-
-def _port(service: VirtualService, backend: VirtualBackend) -> int:
-    """Only translation can change the port."""
-    return backend.target_port if backend.method is ForwardingMethod.TRANSLATION else service.key.port
-
-
-def _method(backend: VirtualBackend) -> str:
-    try:
-        return METHODS[backend.method]
-    except KeyError:
-        raise SystemFailure(f"keepalived has no forwarding method {backend.method}.") from None

@@ -1,13 +1,18 @@
 """The way of packets into a load balancer's network namespace and of tunnels out of it.
 
-    the node: route VIP -> bk… ==== uplink, default route, its source the tunnels' -- the namespace: VIP on lo
+    the node: route VIP -> bk… ==== uplink: the tunnels' source, default route -- the namespace: VIP on lo
 
 The node routes: a packet for the VIP goes into the namespace, IPVS answers with a tunnel, which comes out and goes on
 by the node's own routes. Nothing but IPVS is in the namespace, so that a port without a service refuses by itself.
+
+Over IPv4 a tunnel has the source that the route names. Over IPv6 IPVS asks the kernel to choose (ip_vs_xmit.c,
+__ip_vs_route_output_v6), which takes an address of the interface that the tunnel leaves by, before any other (RFC 6724,
+rule 5). So the tunnels' source is on the uplink, and the VIP is not.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,15 +20,23 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from bascule.dataplanes.keepalived.naming import GATEWAY, INNER_MAC, OUTER_MAC, UPLINK, Names
+from bascule.dataplanes.ipvs import sysctls
+from bascule.dataplanes.keepalived.naming import INNER_MAC, OUTER_MAC, UPLINK, Names
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 from bascule.system.namespaces import NAMESPACES, call_in
 
 _MTU = 1500  # bytes, where the node has no default route
 _UP = 1  # IFF_UP
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_GLOBAL = 0  # RT_SCOPE_UNIVERSE
 _STRICT = "1"
-_INNER = {"ip_forward": "1", "conf/all/rp_filter": "0", f"conf/{UPLINK}/rp_filter": "0"}
+_INNER = {
+    4: {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", f"ipv4/conf/{UPLINK}/rp_filter": "0"},
+    # New namespaces may begin without IPv6.
+    6: {f"ipv6/conf/{name}/disable_ipv6": "0" for name in ("lo", UPLINK)},
+}
 
 
 class Wiring:
@@ -31,11 +44,14 @@ class Wiring:
 
     def __init__(self, names: Names) -> None:
         self._names = names
+        self._family = names.address.version
+        self._inner = _INNER[self._family]
+        self._mtu = _MTU
 
-    def prepare(self) -> tuple[str, ...]:
+    def prepare(self, mtu: int) -> tuple[str, ...]:
         """See that the namespace is there with all that is in it. Returns a sentence if anything was missing."""
-        mtu = _mtu()
-        missing = self._missing(mtu, outside=False)
+        self._mtu = mtu
+        missing = self._missing_inside()
         if not missing:
             return ()
         names = self._names
@@ -48,22 +64,25 @@ class Wiring:
                 f"link add {names.link} address {OUTER_MAC} type veth"
                 f" peer name {UPLINK} address {INNER_MAC} netns {names.namespace}",
             )
+        call_in(names.namespace, lambda: sysctls.put(self._inner))
         _batch([], f"link set {names.link} mtu {mtu}")
+        # IPv6 would first ask whether somebody else has the address, and not use it meanwhile.
+        once = " nodad" if self._family == 6 else ""
         _batch(
             ["-n", names.namespace],
             "link set lo up",
-            f"addr replace {names.address}/32 dev lo",
-            f"addr replace {names.source}/32 dev lo",
             f"link set {UPLINK} mtu {mtu} up",
-            f"neigh replace {GATEWAY} lladdr {OUTER_MAC} dev {UPLINK} nud permanent",
-            f"route replace default via {GATEWAY} dev {UPLINK} onlink src {names.source}",
+            f"addr flush dev {UPLINK} scope global",
+            f"addr replace {_alone(names.address)} dev lo",
+            f"addr replace {_alone(names.source)} dev {UPLINK}{once}",
+            f"neigh replace {names.gateway} lladdr {OUTER_MAC} dev {UPLINK} nud permanent",
+            f"route replace default via {names.gateway} dev {UPLINK} onlink src {names.source}",
         )
-        call_in(names.namespace, lambda: _set(_INNER))
         return (f"Put right {', '.join(sorted(missing))} of {names.address} in {names.namespace}.",)
 
     def open(self) -> tuple[str, ...]:
         """Let packets in. Returns a sentence if they were not."""
-        missing = self._missing(_mtu(), outside=True)
+        missing = self._missing_outside()
         if not missing:
             return ()
         names = self._names
@@ -71,14 +90,15 @@ class Wiring:
             [],
             f"link set {names.link} up",
             f"neigh replace {names.address} lladdr {INNER_MAC} dev {names.link} nud permanent",
-            f"route replace {names.address}/32 dev {names.link}",
+            f"route replace {_alone(names.address)} dev {names.link}",
         )
-        _set(self._outer())
+        sysctls.forward({self._family})
+        sysctls.put(self._outer())
         return (f"Put right {', '.join(sorted(missing))} of {names.address} on {names.link}.",)
 
     def is_complete(self) -> bool:
         """Whether packets find their way in and tunnels out."""
-        return not self._missing(_mtu(), outside=False) and not self._missing(_mtu(), outside=True)
+        return not self._missing_inside() and not self._missing_outside()
 
     def close(self) -> None:
         """Let no more packets in."""
@@ -90,59 +110,76 @@ class Wiring:
 
     def _outer(self) -> dict[str, str]:
         link = self._names.link
+        if self._family == 6:
+            return {"ipv6/conf/all/forwarding": "1", f"ipv6/conf/{link}/disable_ipv6": "0"}
         # The node may hold the tunnels' source itself.
-        return {"ip_forward": "1", f"conf/{link}/rp_filter": "0", f"conf/{link}/accept_local": "1"}
+        return {
+            "ipv4/ip_forward": "1",
+            f"ipv4/conf/{link}/rp_filter": "0",
+            f"ipv4/conf/{link}/accept_local": "1",
+        }
 
-    def _missing(self, mtu: int, *, outside: bool) -> frozenset[str]:
-        if outside:
-            return _unset(self._outer()) | _missing_outside(self._names)
-        if not (NAMESPACES / self._names.namespace).exists():
+    def _missing_inside(self) -> frozenset[str]:
+        names, mtu = self._names, self._mtu
+        if not (NAMESPACES / names.namespace).exists():
             return frozenset({"namespace", "link"})
+        # The ends of a link come and go together.
+        if names.link not in _links():
+            return frozenset({"link"})
+        return call_in(names.namespace, lambda: sysctls.differing(self._inner) | _lacks_inside(names, mtu))
+
+    def _missing_outside(self) -> frozenset[str]:
         if self._names.link not in _links():
             return frozenset({"link"})
-        return call_in(self._names.namespace, lambda: _missing_inside(self._names, mtu) | _unset(_INNER))
+        return sysctls.differing(self._outer()) | _lacks_outside(self._names)
 
 
 def require_routing() -> None:
     """Raises SystemFailure when the node would drop tunnels that come out of a namespace."""
-    if _read("conf/all/rp_filter") == _STRICT:
+    if Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text().strip() == _STRICT:
         raise SystemFailure(
             "net.ipv4.conf.all.rp_filter is 1: the node would drop tunnels of its own load balancers. Set it to 0 or 2."
         )
 
 
-def _missing_inside(names: Names, mtu: int) -> frozenset[str]:
+def tunnel_mtu() -> int:
+    """How long tunnels may be, in bytes: IPVS tells clients, as it would on the node's own interface."""
+    with IPRoute() as netlink:
+        routes = (route for family in _FAMILIES.values() for route in netlink.get_default_routes(family=family))
+        ways = {route.get("oif") for route in routes} - {None}
+        return min((int(netlink.get_links(index)[0].get("mtu")) for index in ways), default=_MTU)
+
+
+def _lacks_inside(names: Names, mtu: int) -> frozenset[str]:
     with IPRoute() as netlink:
         links = {link.get("ifname"): link for link in netlink.get_links()}
-        uplink = links.get(UPLINK)
-        if uplink is None:
-            return frozenset({"link"})
-        held = {each.get("address") for each in netlink.get_addr(index=links["lo"]["index"])}
-        routes = netlink.get_default_routes(family=2)
+        lo, uplink = links["lo"], links[UPLINK]
+        held = {(each["index"], each.get("address")) for each in netlink.get_addr(scope=_GLOBAL)}
+        routes = netlink.get_default_routes(family=_FAMILIES[names.address.version])
         found = {
-            "address": str(names.address) in held,
-            "tunnel source": str(names.source) in held,
-            "uplink": _is_up(uplink) and _is_up(links["lo"]) and uplink.get("mtu") == mtu,
+            "address": (lo["index"], str(names.address)) in held,
+            # Another one there could become the source of tunnels.
+            "tunnel source": {each for index, each in held if index == uplink["index"]} == {str(names.source)},
+            "uplink": _is_up(uplink) and _is_up(lo) and uplink.get("mtu") == mtu,
             "default route": any(each.get("prefsrc") == str(names.source) for each in routes),
             "gateway": any(
-                each.get("dst") == str(GATEWAY) and each.get("lladdr") == OUTER_MAC
+                each.get("dst") == str(names.gateway) and each.get("lladdr") == OUTER_MAC
                 for each in netlink.get_neighbours(ifindex=uplink["index"])
             ),
         }
     return frozenset(what for what, there in found.items() if not there)
 
 
-def _missing_outside(names: Names) -> frozenset[str]:
+def _lacks_outside(names: Names) -> frozenset[str]:
     with IPRoute() as netlink:
-        indexes = netlink.link_lookup(ifname=names.link)
-        if not indexes:
-            return frozenset({"link"})
+        (link,) = netlink.link("get", ifname=names.link)
+        index = link["index"]
         found = {
-            "link": _is_up(netlink.get_links(indexes[0])[0]),
-            "route": _way_to(netlink, names) == indexes[0],
+            "link": _is_up(link),
+            "route": _way_to(netlink, names) == index,
             "neighbour": any(
                 each.get("dst") == str(names.address) and each.get("lladdr") == INNER_MAC
-                for each in netlink.get_neighbours(ifindex=indexes[0])
+                for each in netlink.get_neighbours(ifindex=index)
             ),
         }
     return frozenset(what for what, there in found.items() if not there)
@@ -166,16 +203,6 @@ def _links() -> set[str]:
     return {line.split(":")[0].strip() for line in lines}
 
 
-def _mtu() -> int:
-    """What tunnels may be long: IPVS tells clients, as it would on the node's own interface."""
-    with IPRoute() as netlink:
-        for route in netlink.get_default_routes(family=2):
-            index = route.get("oif")
-            if index is not None:
-                return int(netlink.get_links(index)[0].get("mtu"))
-    return _MTU
-
-
 def _batch(options: Iterable[str], *commands: str, forgiving: bool = False) -> None:
     try:
         run(["ip", *options, "-batch", "-"], stdin="\n".join(commands) + "\n")
@@ -184,21 +211,5 @@ def _batch(options: Iterable[str], *commands: str, forgiving: bool = False) -> N
             raise
 
 
-def _read(name: str) -> str:
-    try:
-        return Path("/proc/sys/net/ipv4", name).read_text().strip()
-    except OSError:
-        return ""
-
-
-def _unset(wanted: dict[str, str]) -> frozenset[str]:
-    return frozenset(f"net.ipv4.{name}" for name, value in wanted.items() if _read(name) != value)
-
-
-def _set(wanted: dict[str, str]) -> None:
-    for name, value in wanted.items():
-        if _read(name) != value:
-            try:
-                Path("/proc/sys/net/ipv4", name).write_text(value)
-            except OSError as error:
-                raise SystemFailure(f"Cannot set net.ipv4.{name}: {error.strerror}. Run as root.") from error
+def _alone(address: IPAddress) -> str:
+    return f"{address}/{address.max_prefixlen}"

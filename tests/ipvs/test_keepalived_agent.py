@@ -1,0 +1,99 @@
+"""The whole LB agent, as its program builds it from settings, with the data plane keepalived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from bascule.agents.lb_node.agent import LBAgent
+from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration, Version
+from bascule.model.health_checks import Health
+from bascule.model.reports import LBNodeReport
+from bascule.model.strategies import Protocol, Strategy
+from bascule.programs.lb_agent import build
+from bascule.programs.settings import LBAgentSettings, load
+from tests.ipvs import keepalived_bench
+from tests.ipvs.bench import VIP
+from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre
+from tests.ipvs.keepalived_bench import PATIENCE, TCP_CHECK, Node
+
+pytestmark = [pytest.mark.root, pytest.mark.guest]
+LB, SERVICE = UUID(int=1), UUID(int=2)
+ONE, TWO = ADDRESSES[4]["one"], ADDRESSES[4]["two"]
+WELL, ILL = Health.SUCCESS, Health.FAILURE
+WEB = ServiceConfiguration(
+    id=SERVICE,
+    protocol=Protocol.TCP,
+    port=80,
+    target_port=TARGET_PORT,
+    strategy=Strategy.ROUND_ROBIN,
+    health_check=TCP_CHECK,
+    backends=(Backend(instance_id=UUID(int=3), address=ONE), Backend(instance_id=UUID(int=4), address=TWO)),
+)
+WANTED = BalancerConfiguration(
+    load_balancer_id=LB, version=Version(1, 1), address=VIP, hash_seed=1, announced=True, services=(WEB,)
+)
+
+
+@pytest.fixture
+def settings(centre: Centre, node: Node, monkeypatch: pytest.MonkeyPatch) -> LBAgentSettings:
+    """As an operator would give them; the notification script writes down what it is told."""
+    scripts = node.folder / "scripts"
+    scripts.mkdir()
+    (scripts / "tell").write_text(f'#!/bin/sh\necho "$@" >>{node.folder}/told\n')
+    (scripts / "tell").chmod(0o755)
+    chosen = {"DATAPLANE": "keepalived", "ANNOUNCER": "fake", "NODE_NAME": centre.of("lb"), "AGENT_TOKEN": "t" * 16}
+    folders = {"RUN_DIR": node.folder, "STATE_DIR": node.folder / "state", "CHECK_SCRIPTS_DIR": scripts}
+    for name, value in {**chosen, **folders, "NOTIFY_SCRIPT": "tell", "ENFORCE_INTERVAL": "0.5"}.items():
+        monkeypatch.setenv(f"BASCULE_{name}", str(value))
+    return load(LBAgentSettings)
+
+
+async def until(agent: LBAgent, condition: Callable[[LBNodeReport], object]) -> None:
+    """Wait for what the agent's own passes bring about."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition(agent.report()):  # noqa: ASYNC110  a report has no event
+            await asyncio.sleep(0.1)
+
+
+def healths(report: LBNodeReport) -> list[Health]:
+    return [each.health for each in report.load_balancers[0].health]
+
+
+async def life(centre: Centre, settings: LBAgentSettings, folder: Path) -> None:
+    """From the first command to the removal, with an end of the process between."""
+    agent = build(settings)
+    await agent.start()
+    answer = await agent.put(WANTED)
+    assert (answer.problems, answer.ready, answer.announced) == ((), True, True)
+    assert [each.health for each in answer.health] == [WELL, WELL]
+    assert (await asyncio.to_thread(centre.ask))[0] in {"one", "two"}
+    centre.ip("two", "link set eth0 down")
+    await until(agent, lambda report: healths(report) == [WELL, ILL])
+    assert {(await asyncio.to_thread(centre.ask))[0] for _ in range(4)} == {"one"}
+    await until(agent, lambda _: f"backend {SERVICE} {TWO} {TARGET_PORT} down\n" in (folder / "told").read_text())
+    centre.ip("two", "link set eth0 up", "route add default via 169.254.1.1 dev eth0 onlink")
+    await until(agent, lambda report: healths(report) == [WELL, WELL])
+    await agent.close()
+    before = keepalived_bench.pids(folder / settings.node_name / f"bascule-{settings.node_name}-{VIP}")
+
+    agent = build(settings)
+    await agent.start()
+    report = agent.report()
+    assert (report.problems, healths(report)) == ((), [WELL, WELL])
+    assert report.data_plane.ready == report.announcer.announced == {VIP}
+    assert keepalived_bench.pids(folder / settings.node_name / f"bascule-{settings.node_name}-{VIP}") == before
+    await agent.delete(LB, Version(1, 2))
+    report = agent.report()
+    assert (report.problems, report.load_balancers, report.data_plane.services) == ((), (), ())
+    await agent.close()
+
+
+def test_the_agent_serves_judges_and_tells(centre: Centre, node: Node, settings: LBAgentSettings) -> None:
+    """It announces once instances are judged, tells its script who goes down, and takes over what the last one left."""
+    with keepalived_bench.cleaned(centre, node.folder / centre.of("lb")):
+        centre.inside("lb", lambda: asyncio.run(life(centre, settings, node.folder)))
