@@ -26,7 +26,7 @@ APT_PACKAGES := bird2 clang ethtool gcc iproute2 keepalived libbpf-dev libbpf1 l
 	   apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(APT_PACKAGES) >/dev/null; \
 	 fi
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,kafka]'
 	@touch $@
 
 setup: .setup-stamp native ## Install the apt and pip parts, compile the native parts

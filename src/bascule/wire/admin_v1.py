@@ -150,7 +150,7 @@ class InstanceUpdate(Body):
 
 
 class InstanceView(View):
-    """A member of a pool; `active` when it serves now."""
+    """A member of a pool; `active` when it serves now, `stopped` when its machine was said to be."""
 
     id: UUID
     name: str
@@ -159,6 +159,7 @@ class InstanceView(View):
     weight: int
     forwarding_method: ForwardingMethod | None = None
     evicted: bool
+    stopped: bool = False
     active: bool
 
 
