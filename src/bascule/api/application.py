@@ -13,6 +13,9 @@ from bascule.api.admin import (
     api_keys as admin_api_keys,
 )
 from bascule.api.admin import (
+    drift as admin_drift,
+)
+from bascule.api.admin import (
     hypervisors as admin_hypervisors,
 )
 from bascule.api.admin import (
@@ -47,6 +50,7 @@ _ADMIN = (
     admin_load_balancers,
     admin_states,
     admin_jobs,
+    admin_drift,
 )
 
 

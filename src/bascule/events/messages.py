@@ -8,12 +8,15 @@ A machine event on the bus, under the machine's own name as the key:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter
 
 from bascule.events.interface import Topic
+from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.wire.fields import MachineAddress, Name, View
 
 SEQUENCE_MAX = 2**63 - 1
@@ -74,3 +77,19 @@ class KubernetesEvent(_Message):
 
 MACHINES: Topic[MachineEvent] = Topic("bascule.machines", TypeAdapter(MachineEvent))
 KUBERNETES: Topic[KubernetesEvent] = Topic("bascule.kubernetes", TypeAdapter(KubernetesEvent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What the agent of one machine, registered as `node_id`, reported; `at` is seconds since the epoch, before it
+    answered. One of both reports is there.
+    """
+
+    node_id: UUID
+    at: float
+    lb_node: LBNodeReport | None = None
+    hypervisor: HypervisorReport | None = None
+    version: Literal[1] = 1
+
+
+REPORTS: Topic[NodeReport] = Topic("bascule.reports", TypeAdapter(NodeReport))

@@ -17,6 +17,7 @@ from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.worker import Worker
+from bascule.programs.events import hearing
 from bascule.programs.settings import OrchestratorSettings
 from bascule.programs.startup import start
 from bascule.store.database import Database, migrate, open_database
@@ -44,15 +45,18 @@ async def run(settings: OrchestratorSettings) -> None:
         )
         for number in range(1, settings.workers + 1)
     ]
+    heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
         agents=agents,
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        publish=heard.publish,
     )
     log.info("orchestrator started", workers=len(workers))
-    await _until_told_to_stop([*(worker.run() for worker in workers), watch.run()])
+    await _until_told_to_stop([*(worker.run() for worker in workers), watch.run(), *heard.work])
+    await heard.close()
     await agents.close()
 
 

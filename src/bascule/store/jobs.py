@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from bascule.model.errors import NotFound
 from bascule.store import tables
@@ -47,6 +47,12 @@ def queue(connection: Connection, entity_id: str | None = None) -> list[Fields]:
     if entity_id is not None:
         query = query.where(_QUEUE.c.entity_id == entity_id)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def touched_since(connection: Connection, since: float) -> frozenset[str]:
+    """The entities on which a job works, or worked until after `since` (seconds since the epoch)."""
+    query = select(_JOBS.c.entity_id).where(or_(_JOBS.c.ended_at.is_(None), _JOBS.c.ended_at >= since)).distinct()
+    return frozenset(row.entity_id for row in connection.execute(query))
 
 
 def _numbers(path: str) -> tuple[int, ...]:
