@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -17,6 +19,7 @@ from bascule.events.in_process import InProcessBus
 from bascule.events.kafka import KafkaBus, KafkaOptions
 from bascule.events.messages import MACHINES, MachineEvent, MachineEventKind
 from bascule.events.metrics import EventCounters
+from bascule.model.errors import SystemFailure
 from bascule.orchestration.clock import SystemClock
 from bascule.programs.events import hearing
 from bascule.programs.settings import OrchestratorSettings
@@ -103,3 +106,21 @@ async def stop(task: asyncio.Future[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def test_numbers_are_shown_to_prometheus_where_the_setting_says(
+    control: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the setting nobody listens; a place that is taken is said."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("BASCULE_METRICS_LISTEN", place)
+        with pytest.raises(SystemFailure, match="check BASCULE_METRICS_LISTEN"):
+            hearing(OrchestratorSettings(), control.database, SystemClock())
+    heard = hearing(OrchestratorSettings(), control.database, SystemClock())
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"http://{place}/metrics")).text
+    assert 'bascule_drift_findings{kind="foreign"} 0.0' in text
+    for work in heard.work:
+        work.close()
+    await heard.close()

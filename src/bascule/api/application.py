@@ -34,6 +34,9 @@ from bascule.api.admin import (
     load_balancers as admin_load_balancers,
 )
 from bascule.api.admin import (
+    machine_events as admin_machine_events,
+)
+from bascule.api.admin import (
     states as admin_states,
 )
 from bascule.api.context import Context
@@ -51,6 +54,7 @@ _ADMIN = (
     admin_states,
     admin_jobs,
     admin_drift,
+    admin_machine_events,
 )
 
 

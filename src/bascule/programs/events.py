@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 
 import structlog
@@ -32,13 +32,16 @@ class Hearing:
     inside: InProcessBus
     outside: Bus | None
     work: tuple[Coroutine[None, None, None], ...]
+    stop_showing: Callable[[], None] | None = None
 
     async def publish(self, report: NodeReport) -> None:
         """Hand a report to the auditor."""
         await self.inside.publish(REPORTS, str(report.node_id), report)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections, and of the port."""
+        if self.stop_showing is not None:
+            self.stop_showing()
         if self.outside is not None:
             await self.outside.close()
 
@@ -55,15 +58,14 @@ def hearing(settings: OrchestratorSettings, database: Database, clock: Clock) ->
         interval=settings.audit_interval,
         kept=settings.drift_kept_days * _DAY,
     )
-    work: list[Coroutine[None, None, None]] = [inside.consume(REPORTS, auditor.take), auditor.run()]
     outside = _kafka(settings, clock, counters) if settings.kafka_servers else None
+    stop_showing = _show(settings.metrics_listen, registry) if settings.metrics_listen else None
+    work: list[Coroutine[None, None, None]] = [inside.consume(REPORTS, auditor.take), auditor.run()]
     if outside is not None:
         topic = replace(MACHINES, name=settings.kafka_machines_topic)
         work.append(outside.consume(topic, MachineFollower(database, clock).handle))
         log.info("events are heard", servers=settings.kafka_servers, topic=topic.name)
-    if settings.metrics_listen:
-        _show(settings.metrics_listen, registry)
-    return Hearing(inside, outside, tuple(work))
+    return Hearing(inside, outside, tuple(work), stop_showing)
 
 
 def _kafka(settings: KafkaSettings, clock: Clock, counters: EventCounters) -> Bus:
@@ -89,9 +91,17 @@ def _kafka(settings: KafkaSettings, clock: Clock, counters: EventCounters) -> Bu
     return KafkaBus(options, clock=clock, counters=counters)
 
 
-def _show(listen: str, registry: CollectorRegistry) -> None:
+def _show(listen: str, registry: CollectorRegistry) -> Callable[[], None]:
+    """Answer Prometheus from a thread; returns what ends it."""
     address, _, port = listen.rpartition(":")
     try:
-        start_http_server(int(port), address.strip("[]"), registry)
+        server, thread = start_http_server(int(port), address.strip("[]"), registry)
     except (OSError, OverflowError) as error:
         raise SystemFailure(f"Cannot listen on {listen} ({error}): check BASCULE_METRICS_LISTEN.") from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

@@ -90,6 +90,12 @@ class DriftView(View):
     findings: list[DriftFindingView]
 
 
+class MachineEventView(View):
+    """What an event meant: register, change, remove or nothing."""
+
+    meaning: str
+
+
 class HealthStatusView(View):
     """One LB node's verdict on one instance of one service."""
 

@@ -90,6 +90,27 @@ def test_operators_choose_load_balancers_by_labels_and_say_how_urgent_they_are(a
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "priority")
 
 
+def test_machine_events_can_be_told_without_a_bus(api: Installation) -> None:
+    """They mean the same as over the bus; what cannot be obeyed is refused with the field."""
+    pool = api.pool()
+    tell = "/admin/v1/machine-events"
+    event = {"machine": "vm-1", "at": "2026-01-31T12:00:00Z", "address": "10.7.0.1", "hypervisor": "hv-1"}
+    created = {**event, "kind": "created", "sequence": 1, "pool": pool}
+    answers = [
+        api.operators.post(tell, json=body)
+        for body in (created, created, {**event, "kind": "stopped", "sequence": 2}, {**created, "pool": "no"})
+    ]
+    assert [answer.json() for answer in answers[:3]] == [
+        {"meaning": meaning} for meaning in ("register", "nothing", "change")
+    ]
+    assert answers[3].json() == {"meaning": "nothing"}  # it is older than what was obeyed
+    member = api.operators.get(f"/admin/v1/instance-pools/{pool}").json()["instances"][-1]
+    assert (member["name"], member["stopped"], member["active"]) == ("vm-1", True, False)
+    refused = api.operators.post(tell, json={**created, "machine": "vm-2", "pool": "no"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "pool")
+    assert api.strangers.post(tell, json=created).status_code == 403
+
+
 def test_drift_is_shown_while_it_lasts_and_afterwards_on_request(api: Installation) -> None:
     """The newest first; what is over only when it is asked for."""
     lasting, over, load_balancer, node = (str(uuid4()) for _ in range(4))
