@@ -16,10 +16,10 @@ SOURCE = Path(bascule.__file__).parent
 TESTS = Path(__file__).parents[1]
 # A file of one of these names decides: it does no I/O, takes no time and rolls no dice.
 DECIDING = {
-    "capabilities", "decide", "demands", "desired", "diagnosis", "diff", "events", "facts", "fencing", "findings",
-    "firewall", "health_check_rules", "history", "inventory", "layout", "locality", "naming", "observed", "paths",
-    "patterns", "placement", "plan", "quorum", "quoting", "remarks", "render", "serving", "strays", "sysctls", "table",
-    "topology", "translate", "tunnel_layout", "verdict",
+    "audit", "capabilities", "decide", "demands", "desired", "diagnosis", "diff", "events", "facts", "fencing",
+    "findings", "firewall", "health_check_rules", "history", "inventory", "layout", "locality", "machine_events",
+    "naming", "observed", "paths", "patterns", "placement", "plan", "quorum", "quoting", "remarks", "render",
+    "serving", "strays", "sysctls", "table", "topology", "translate", "tunnel_layout", "verdict",
 }  # fmt: skip
 ACTING = {"asyncio", "httpx", "os", "pyroute2", "random", "secrets", "socket", "sqlalchemy", "subprocess", "time"}
 LINES_MOST = 400

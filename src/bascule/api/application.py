@@ -13,6 +13,9 @@ from bascule.api.admin import (
     api_keys as admin_api_keys,
 )
 from bascule.api.admin import (
+    drift as admin_drift,
+)
+from bascule.api.admin import (
     hypervisors as admin_hypervisors,
 )
 from bascule.api.admin import (
@@ -31,6 +34,9 @@ from bascule.api.admin import (
     load_balancers as admin_load_balancers,
 )
 from bascule.api.admin import (
+    machine_events as admin_machine_events,
+)
+from bascule.api.admin import (
     states as admin_states,
 )
 from bascule.api.context import Context
@@ -47,6 +53,8 @@ _ADMIN = (
     admin_load_balancers,
     admin_states,
     admin_jobs,
+    admin_drift,
+    admin_machine_events,
 )
 
 

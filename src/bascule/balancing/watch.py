@@ -7,7 +7,7 @@ is not announced, or is carried by a node that should not. What was deleted whil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,7 @@ from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
 from bascule.balancing.strays import Stray, strays, unknown
+from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport, states_of
@@ -42,10 +43,19 @@ NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 class Watch:
     """One watcher per orchestrator process. Durations are seconds."""
 
-    def __init__(self, *, database: Database, agents: Agents, clock: Clock, interval: float, sweep: float) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        agents: Agents,
+        clock: Clock,
+        interval: float,
+        sweep: float,
+        publish: Callable[[NodeReport], Awaitable[None]] | None = None,
+    ) -> None:
         self._database, self._agents, self._clock = database, agents, clock
         self._reports = Reports(agents, clock)
-        self._interval, self._sweep = interval, sweep
+        self._interval, self._sweep, self._publish = interval, sweep, publish
         self._seen: dict[UUID, float | None] = {}
         self._kept: dict[UUID, Mapping[UUID, str]] = {}
         self._foreign: frozenset[UUID] = frozenset()
@@ -63,7 +73,9 @@ class Watch:
 
     async def run_once(self) -> None:
         """Look at every agent once."""
+        asked_at = self._clock.now()
         reports = await self._ask_everybody()
+        await self._publish_all(reports, asked_at)
         # After the reports: a load balancer that an agent carries was in the store before.
         with self._database.read() as connection:
             known = frozenset(load_balancers.list_ids(connection))
@@ -78,6 +90,14 @@ class Watch:
         self._warn_of_mismatches(reports)
         self._warn_of_foreign(unknown(reports, known) - gone.keys())
         await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
+
+    async def _publish_all(self, reports: NodeReports, asked_at: float) -> None:
+        """For whoever compares them with more than this watch does."""
+        for node, report in reports.items():
+            if self._publish is not None and report is not None:
+                lb_node = report if isinstance(report, LBNodeReport) else None
+                hypervisor = report if isinstance(report, HypervisorReport) else None
+                await self._publish(NodeReport(node_id=node.id, at=asked_at, lb_node=lb_node, hypervisor=hypervisor))
 
     async def _ask_everybody(self) -> NodeReports:
         with self._database.read() as connection:

@@ -10,6 +10,7 @@ import typer
 from bascule.cli import services
 from bascule.cli.address_pools import address_pool_app
 from bascule.cli.api_keys import api_key_app
+from bascule.cli.drift import drift_app
 from bascule.cli.elastic_ips import ip_app
 from bascule.cli.hypervisors import hypervisor_app
 from bascule.cli.instance_pools import pool_app
@@ -43,6 +44,7 @@ for _name, _noun in (
     ("address-pool", address_pool_app),
     ("api-key", api_key_app),
     ("job", job_app),
+    ("drift", drift_app),
 ):
     app.add_typer(_noun, name=_name)
 app.command("queue")(list_queue)

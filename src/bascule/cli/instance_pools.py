@@ -22,6 +22,7 @@ _MEMBERS = {
     "METHOD": "forwarding_method",
     "SERVES": "active",
     "EVICTED": "evicted",
+    "STOPPED": "stopped",
     "HYPERVISOR": "hypervisor",
     "ID": "id",
 }

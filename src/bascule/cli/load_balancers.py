@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -138,20 +139,35 @@ def show_detail(
         show(output, operators.load_balancers.get(found.id))
 
 
-@lb_app.command("reconcile", epilog="Example: bascule lb reconcile --all")
+class ReconcilePriority(StrEnum):
+    """Before whom it runs, the most urgent first."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    EVENT = "event"
+    PERIODIC = "periodic"
+
+
+@lb_app.command("reconcile", epilog="Example: bascule lb reconcile --label stage=test --priority periodic")
 def reconcile_load_balancers(
     context: typer.Context,
     *,
     load_balancers: Annotated[list[str] | None, typer.Argument(metavar="[LB]...", help="Names or identifiers.")] = None,
+    label: LabelsOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Every load balancer.")] = False,
+    priority: Annotated[
+        ReconcilePriority, typer.Option(help="Before whom they run; user comes first.")
+    ] = ReconcilePriority.OPERATOR,
 ) -> None:
-    """Ask for the reconciliation of load balancers (for operators)."""
-    if bool(load_balancers) == everything:
-        raise typer.BadParameter("Name load balancers, or say --all.")
+    """Ask for the reconciliation of load balancers: by name, by labels (all of them), or of all (for operators)."""
+    labels = labels_of(label)
+    if [bool(load_balancers), labels is not None, everything].count(True) != 1:
+        raise typer.BadParameter("Name load balancers, or give labels, or say --all.")
     with admin(context) as operators:
         ids = None
         if load_balancers:
             with api(context) as users:
                 known = users.load_balancers.list_all()
             ids = [pick(known, wanted, "load balancer").id for wanted in load_balancers]
-        say(f"{operators.load_balancers.reconcile(ids)} reconciliations are asked for: 'bascule queue' shows them.")
+        asked = operators.load_balancers.reconcile(ids, labels=labels, priority=priority.value)
+        say(f"{asked} reconciliations are asked for: 'bascule queue' shows them.")

@@ -73,8 +73,18 @@ class AdminLoadBalancers:
         answer = self._transport.get(f"/admin/v1/load-balancers/{load_balancer_id}/state")
         return LoadBalancerStateView.model_validate(answer)
 
-    def reconcile(self, load_balancer_ids: Sequence[UUID] | None = None) -> int:
-        """Ask for the reconciliation of these, or of all; returns how many."""
+    def reconcile(
+        self,
+        load_balancer_ids: Sequence[UUID] | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: str | None = None,
+    ) -> int:
+        """Ask for the reconciliation of these, of those with all labels, or of all; returns how many.
+
+        `priority` is user, operator (which it is if left out), event or periodic.
+        """
         ids = None if load_balancer_ids is None else list(load_balancer_ids)
-        answer = self._transport.post("/admin/v1/load-balancers:reconcile", body_of(ids=ids))
+        body = body_of(ids=ids, labels=None if labels is None else dict(labels), priority=priority)
+        answer = self._transport.post("/admin/v1/load-balancers:reconcile", body)
         return ReconcileView.model_validate(answer).requested

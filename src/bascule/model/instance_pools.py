@@ -25,6 +25,7 @@ class Instance:
     """One machine. `weight` 0 keeps its connections and gives it no new ones.
 
     `forwarding_method` is how this one is reached, whatever its services say; None leaves it to them.
+    `evicted` is what people say, `stopped` what became of the machine: either keeps it from serving.
     """
 
     id: UUID
@@ -34,6 +35,7 @@ class Instance:
     weight: int = 1
     forwarding_method: ForwardingMethod | None = None
     evicted: bool = False
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,8 @@ class InstancePool:
 
     @property
     def active(self) -> tuple[Instance, ...]:
-        """The members that serve now: not evicted, oldest first, at most `size`."""
-        willing = [member for member in self.members if not member.evicted]
+        """The members that serve now: neither evicted nor stopped, oldest first, at most `size`."""
+        willing = [member for member in self.members if not (member.evicted or member.stopped)]
         return tuple(willing if self.size is None else willing[: self.size])
 
     @property

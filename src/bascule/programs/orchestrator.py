@@ -24,6 +24,7 @@ from bascule.orchestration.pages import Pages
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
+from bascule.programs.events import hearing
 from bascule.programs.settings import OrchestratorSettings
 from bascule.programs.startup import start
 from bascule.store.database import Database, migrate, open_database
@@ -41,14 +42,16 @@ async def run(settings: OrchestratorSettings) -> None:
     database, clock, agents = Database(engine), SystemClock(), HttpAgents()
     bell = _bell(engine)
     workers = _workers(settings, database, agents, bell)
+    heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
         agents=agents,
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        publish=heard.publish,
     )
-    coroutines = [*(worker.run() for worker in workers), watch.run()]
+    coroutines = [*(worker.run() for worker in workers), watch.run(), *heard.work]
     if bell is not None:
         coroutines.append(bell.run())
     if notifier.receivers:
@@ -62,6 +65,7 @@ async def run(settings: OrchestratorSettings) -> None:
         coroutines.append(pager.run())
     log.info("orchestrator started", workers=len(workers), receivers=sorted(notifier.receivers))
     await _until_told_to_stop(coroutines)
+    await heard.close()
     await agents.close()
 
 

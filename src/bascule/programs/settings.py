@@ -58,7 +58,32 @@ class ApiSettings(ControlPlaneSettings):
     """Where clients reach the API, when it is not where it listens."""
 
 
-class OrchestratorSettings(ControlPlaneSettings):
+class KafkaSettings(Settings):
+    """Where events come from."""
+
+    kafka_servers: Words = ()
+    """Kafka brokers to hear events from, as host:port; without any, nothing is heard (needs `bascule[kafka]`)."""
+    kafka_group: str = Field(default="bascule", min_length=1)
+    """Consumer group that all orchestrators of one database share."""
+    kafka_machines_topic: str = Field(default="bascule.machines", pattern=r"^[A-Za-z0-9._-]{1,240}$")
+    """Topic of machine events; what cannot be obeyed goes to the topic of this name with .dead behind it."""
+    kafka_partitions: int = Field(default=6, ge=1)
+    """How many partitions a topic gets that does not exist yet."""
+    kafka_replicas: int = Field(default=1, ge=1)
+    """How many brokers keep a topic that does not exist yet."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How brokers are spoken to."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How we say who we are (SASL_…)."""
+    kafka_username: str | None = None
+    """Who we are (SASL_…)."""
+    kafka_password: str | None = Field(default=None, repr=False)
+    """And how that is proven."""
+    kafka_ca_file: Path | None = None
+    """Whom brokers' certificates must be from (PEM); the machine's own authorities without it."""
+
+
+class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     """The orchestrator process."""
 
     worker_name: str = "orchestrator"
@@ -79,6 +104,12 @@ class OrchestratorSettings(ControlPlaneSettings):
     """How many jobs of each load balancer `bascule job list` can show."""
     jobs_kept_days: float = Field(default=30.0, gt=0)
     """For how many days at most."""
+    audit_interval: float = Field(default=30.0, gt=0)
+    """Seconds between two comparisons of all that agents report with the expected state."""
+    drift_kept_days: float = Field(default=30.0, gt=0)
+    """How many days a difference that is over is remembered."""
+    metrics_listen: str = Field(default="", pattern=r"^$|^.+:[0-9]{1,5}$")
+    """Address and port to answer Prometheus on; without it, nobody is answered."""
 
 
 class AgentSettings(Settings):

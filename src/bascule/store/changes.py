@@ -31,6 +31,12 @@ def to_instance_pool(connection: Connection, pool_id: UUID, *, command: str, now
     return _promise(connection, "instance-pool", pool_id, generations, command=command, now=now)
 
 
+def from_outside(connection: Connection, pool_id: UUID, *, reason: str, now: float) -> None:
+    """Something became of a pool's machines: every load balancer that uses it follows. Nobody waits for it."""
+    generations = load_balancers.bump(connection, load_balancers.using_pool(connection, pool_id))
+    request(connection, generations, priority=Priority.EVENT, reason=reason, now=now)
+
+
 def at_once(connection: Connection, kind: str, reference_id: UUID, *, command: str, now: float) -> Operation:
     """A change that no node needs to hear of; returns an operation that has succeeded."""
     return _promise(connection, kind, reference_id, {}, command=command, now=now)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -37,6 +37,12 @@ def get(connection: Connection, pool_id: UUID) -> InstancePool:
     if pool is None:
         raise NotFound(f"There is no instance pool {pool_id}: list them to find the one you mean.")
     return pool
+
+
+def named(connection: Connection, name_or_id: str) -> list[UUID]:
+    """The pools that this may mean: names are not unique."""
+    query = select(_TABLE.c.id).where(or_(_TABLE.c.id == name_or_id, _TABLE.c.name == name_or_id))
+    return [UUID(row.id) for row in connection.execute(query.order_by(_TABLE.c.id))]
 
 
 def lock_for_change(connection: Connection, pool_id: UUID) -> InstancePool:

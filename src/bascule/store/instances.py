@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     func,
@@ -76,6 +77,21 @@ def by_address(connection: Connection, addresses: Sequence[IPAddress]) -> list[I
     return [_noun(row) for row in rows]
 
 
+def find_by_id(connection: Connection, instance_id: UUID) -> tuple[UUID, Instance] | None:
+    """The instance with its pool, or None when there is none."""
+    return _with_pool(connection, _TABLE.c.id == str(instance_id))
+
+
+def find_by_address(connection: Connection, address: IPAddress) -> tuple[UUID, Instance] | None:
+    """The instance with its pool, or None when there is none."""
+    return _with_pool(connection, _TABLE.c.address == str(address))
+
+
+def _with_pool(connection: Connection, which: ColumnElement[bool]) -> tuple[UUID, Instance] | None:
+    row = connection.execute(select(_TABLE).where(which)).one_or_none()
+    return None if row is None else (UUID(row.instance_pool_id), _noun(row))
+
+
 def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]:
     """The instances that a hypervisor carries."""
     rows = connection.execute(
@@ -111,6 +127,7 @@ def _values(instance: Instance) -> dict[str, object]:
         "weight": instance.weight,
         "forwarding_method": instance.forwarding_method,
         "evicted": instance.evicted,
+        "stopped": instance.stopped,
     }
 
 
@@ -123,4 +140,5 @@ def _noun(row: Row[Any]) -> Instance:
         weight=row.weight,
         forwarding_method=None if row.forwarding_method is None else ForwardingMethod(row.forwarding_method),
         evicted=row.evicted,
+        stopped=row.stopped,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from bascule.model.errors import Conflict, NotFound
 from bascule.orchestration.journal import NodeState, steps_of
@@ -62,3 +62,9 @@ def queue(connection: Connection, entity_id: str | None = None) -> list[Fields]:
     if entity_id is not None:
         query = query.where(_QUEUE.c.entity_id == entity_id)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def touched_since(connection: Connection, since: float) -> frozenset[str]:
+    """The entities on which a job works, or worked until after `since` (seconds since the epoch)."""
+    query = select(_JOBS.c.entity_id).where(or_(_JOBS.c.ended_at.is_(None), _JOBS.c.ended_at >= since)).distinct()
+    return frozenset(row.entity_id for row in connection.execute(query))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
@@ -62,6 +62,12 @@ def list_all(connection: Connection) -> list[LoadBalancer]:
 def list_ids(connection: Connection) -> list[UUID]:
     """The identifiers of all load balancers, those being deleted too."""
     return [UUID(row.id) for row in connection.execute(select(_TABLE.c.id).order_by(_TABLE.c.id))]
+
+
+def with_labels(connection: Connection, labels: Mapping[str, str]) -> frozenset[UUID]:
+    """The load balancers that carry all of these labels, and maybe others."""
+    rows = connection.execute(select(_TABLE.c.id, _TABLE.c.labels))
+    return frozenset(UUID(row.id) for row in rows if labels.items() <= row.labels.items())
 
 
 def using_pool(connection: Connection, instance_pool_id: UUID) -> list[UUID]:

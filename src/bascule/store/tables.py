@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from bascule.orchestration import tables as orchestration_tables
@@ -110,6 +112,8 @@ instances = _noun(
     # None leaves it to the services.
     Column("forwarding_method", String(16), nullable=True),
     Column("evicted", Boolean, nullable=False, default=False),
+    # Said by machine events alone, as `evicted` and `weight` are by people alone.
+    Column("stopped", Boolean, nullable=False, default=False, server_default=false()),
     # Order of registration: the oldest members serve first when the size caps the pool.
     Column("position", Integer, nullable=False),
 )
@@ -203,6 +207,32 @@ node_states = Table(
     Column("lb_node_id", _ID, primary_key=True),
     Column("load_balancer_id", _ID, primary_key=True, index=True),
     Column("state", Text, nullable=False),
+)
+
+# The last event of each machine that was obeyed: what is older, or the same once more, is ignored.
+machines = Table(
+    "machines",
+    metadata,
+    Column("machine", String(255), primary_key=True),
+    Column("instance_id", _ID, nullable=True, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("sequence", BigInteger, nullable=True),
+)
+
+# Where a node differed from the expected state, and until when. Names are kept: the node may be gone by now.
+drift_findings = _noun(
+    "drift_findings",
+    # Says what is found where while it lasts, and is empty afterwards: one row at a time for each.
+    Column("open_key", String(128), nullable=True, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("node_id", _ID, nullable=False),
+    Column("node", String(255), nullable=False),
+    Column("load_balancer_id", _ID, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False, index=True),
+    Column("resolved_at", Float, nullable=True),
 )
 
 orchestration = orchestration_tables.define(metadata)

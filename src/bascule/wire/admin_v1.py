@@ -12,7 +12,18 @@ from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.instance_pools import WEIGHT_MAX
 from bascule.model.virtual_services import ForwardingMethod
-from bascule.wire.fields import AgentUrl, Body, Description, Identifier, MachineAddress, Name, Network, Token, View
+from bascule.wire.fields import (
+    AgentUrl,
+    Body,
+    Description,
+    Identifier,
+    Labels,
+    MachineAddress,
+    Name,
+    Network,
+    Token,
+    View,
+)
 from bascule.wire.public_v2 import POOL_SIZE_MAX, Method
 
 _Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
@@ -150,7 +161,7 @@ class InstanceUpdate(Body):
 
 
 class InstanceView(View):
-    """A member of a pool; `active` when it serves now."""
+    """A member of a pool; `active` when it serves now, `stopped` when its machine was said to be."""
 
     id: UUID
     name: str
@@ -159,6 +170,7 @@ class InstanceView(View):
     weight: int
     forwarding_method: ForwardingMethod | None = None
     evicted: bool
+    stopped: bool = False
     active: bool
 
 
@@ -205,9 +217,14 @@ class ApiKeysView(View):
 
 
 class Reconcile(Body):
-    """Without `ids`, every load balancer is meant."""
+    """Meant are the load balancers of `ids`, of them those with all `labels`; without either, every one.
+
+    `priority` says before whom they run: what users wait for comes first, what is done periodically last.
+    """
 
     ids: Annotated[list[Identifier], Field(max_length=10_000)] | None = None
+    labels: Labels = Field(default_factory=dict)
+    priority: Literal["user", "operator", "event", "periodic"] = "operator"
 
 
 class ReconcileView(View):

@@ -80,6 +80,32 @@ class JobTreeView(JobView):
     steps: list[JobStepView]
 
 
+class DriftFindingView(View):
+    """A difference between a node and the expected state; `resolved-at` is null while it lasts."""
+
+    id: UUID
+    kind: str
+    node: str
+    node_id: UUID
+    load_balancer: UUID
+    what: str
+    first_seen: datetime
+    last_seen: datetime
+    resolved_at: datetime | None
+
+
+class DriftView(View):
+    """Findings, the newest first."""
+
+    findings: list[DriftFindingView]
+
+
+class MachineEventView(View):
+    """What an event meant: register, change, remove or nothing."""
+
+    meaning: str
+
+
 class HealthStatusView(View):
     """One LB node's verdict on one instance of one service."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
-from bascule.store import placements
+from bascule.orchestration.queue import Priority
+from bascule.store import drift_findings, placements
 from bascule.store.tables import orchestration
 from tests.unit.api.installation import Installation, created
 
@@ -69,6 +70,61 @@ def test_operators_can_ask_for_reconciliations(api: Installation) -> None:
     entries = {entry["id"]: entry for entry in api.operators.get("/admin/v1/queue").json()["entries"]}
     assert entries[first]["reasons"] == ["create-load-balancer", "an operator asked"]
     assert len(entries) == 2
+
+
+def test_operators_choose_load_balancers_by_labels_and_say_how_urgent_they_are(api: Installation) -> None:
+    """All labels must be carried; a priority of the list is needed."""
+    first = api.load_balancer(labels={"stage": "test", "team": "a"})
+    second = api.load_balancer(labels={"stage": "test"})
+    api.load_balancer()
+    with api.database.write() as connection:
+        connection.execute(update(orchestration.reconciliations).values(done=1))
+    reconcile, test = "/admin/v1/load-balancers:reconcile", {"stage": "test"}
+    assert api.operators.post(reconcile, json={"labels": test, "priority": "periodic"}).json() == {"requested": 2}
+    assert api.operators.post(reconcile, json={"labels": {**test, "team": "a"}}).json() == {"requested": 1}
+    assert api.operators.post(reconcile, json={"labels": test, "ids": [second]}).json() == {"requested": 1}
+    entries = {entry["id"]: entry for entry in api.operators.get("/admin/v1/queue").json()["entries"]}
+    assert [entries[each]["priority"] for each in (first, second)] == [Priority.OPERATOR] * 2
+    assert sum(entry["waiting"] for entry in entries.values()) == 2
+    refused = api.operators.post(reconcile, json={"priority": "now"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "priority")
+
+
+def test_machine_events_can_be_told_without_a_bus(api: Installation) -> None:
+    """They mean the same as over the bus; what cannot be obeyed is refused with the field."""
+    pool = api.pool()
+    tell = "/admin/v1/machine-events"
+    event = {"machine": "vm-1", "at": "2026-01-31T12:00:00Z", "address": "10.7.0.1", "hypervisor": "hv-1"}
+    created = {**event, "kind": "created", "sequence": 1, "pool": pool}
+    answers = [
+        api.operators.post(tell, json=body)
+        for body in (created, created, {**event, "kind": "stopped", "sequence": 2}, {**created, "pool": "no"})
+    ]
+    assert [answer.json() for answer in answers[:3]] == [
+        {"meaning": meaning} for meaning in ("register", "nothing", "change")
+    ]
+    assert answers[3].json() == {"meaning": "nothing"}  # it is older than what was obeyed
+    member = api.operators.get(f"/admin/v1/instance-pools/{pool}").json()["instances"][-1]
+    assert (member["name"], member["stopped"], member["active"]) == ("vm-1", True, False)
+    refused = api.operators.post(tell, json={**created, "machine": "vm-2", "pool": "no"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "pool")
+    assert api.strangers.post(tell, json=created).status_code == 403
+
+
+def test_drift_is_shown_while_it_lasts_and_afterwards_on_request(api: Installation) -> None:
+    """The newest first; what is over only when it is asked for."""
+    lasting, over, load_balancer, node = (str(uuid4()) for _ in range(4))
+    fields = {"kind": "missing", "node_id": node, "node": "hv-1", "load_balancer_id": load_balancer, "words": "a rule"}
+    with api.database.write() as connection:
+        drift_findings.add(connection, {lasting: fields, over: fields}, now=10.0)
+        drift_findings.see_again(connection, lasting, "two rules", now=20.0)
+        drift_findings.resolve(connection, [over], now=15.0)
+    (shown,) = api.operators.get("/admin/v1/drift").json()["findings"]
+    assert (shown["what"], shown["node"], shown["load-balancer"]) == ("two rules", "hv-1", load_balancer)
+    assert (shown["first-seen"], shown["last-seen"]) == ("1970-01-01T00:00:10Z", "1970-01-01T00:00:20Z")
+    found = api.operators.get("/admin/v1/drift?resolved=true").json()["findings"]
+    assert [finding["resolved-at"] for finding in found] == [None, "1970-01-01T00:00:15Z"]
+    assert api.operators.get("/admin/v1/drift?limit=0").json()["errors"][0]["field"] == "limit"
 
 
 def test_jobs_are_shown_as_they_were_recorded(api: Installation) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from bascule.cli.application import app
 from bascule.model.errors import BasculeError
+from bascule.store import drift_findings
 from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
 from tests.unit.api.test_states import carried
 
@@ -119,3 +120,26 @@ def test_operators_register_nodes_instances_and_ranges_of_both_families(api: Ins
     held = json.loads(done(run("ip", "create", "--family", "inet6", "-o", "json")))
     assert held["ip"] == "2001:db8::"
     done(run("ip", "delete", "2001:DB8:0::0"))
+
+
+def test_operators_ask_for_reconciliations(api: Installation, run: Run) -> None:
+    """One, a selection by labels, or all; exactly one of the three ways."""
+    api.load_balancer(name="one", labels={"stage": "test"})
+    api.load_balancer(name="two")
+    for words, count in ((("one",), 1), (("--label", "stage=test", "--priority", "periodic"), 1), (("--all",), 2)):
+        assert f"{count} reconciliations are asked for" in run("lb", "reconcile", *words).output
+    assert run("lb", "reconcile").exit_code == 2
+    assert run("lb", "reconcile", "one", "--all").exit_code == 2
+
+
+def test_operators_see_drift(api: Installation, run: Run) -> None:
+    """What lasts, and the history when it is asked for."""
+    fields = {"kind": "foreign", "node": "hv-1", "words": "was never here"}
+    fields |= dict.fromkeys(("node_id", "load_balancer_id"), "00000000-0000-4000-8000-000000000001")
+    with api.database.write() as connection:
+        drift_findings.add(connection, {"a": fields}, now=10.0)
+    assert "was never here" in done(run("drift", "list"))
+    with api.database.write() as connection:
+        drift_findings.resolve(connection, ["a"], now=20.0)
+    assert json.loads(done(run("drift", "list", "-o", "json"))) == []
+    assert "was never here" in done(run("drift", "list", "--history"))

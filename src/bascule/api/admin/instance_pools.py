@@ -54,6 +54,7 @@ def view(pool: InstancePool) -> InstancePoolView:
                 weight=member.weight,
                 forwarding_method=member.forwarding_method,
                 evicted=member.evicted,
+                stopped=member.stopped,
                 active=member.id in active,
             )
             for member in pool.members

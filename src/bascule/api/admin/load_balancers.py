@@ -23,7 +23,7 @@ router = APIRouter(prefix="/admin/v1", tags=["operators: load balancers"])
 
 @router.post("/load-balancers:reconcile", status_code=202)
 def reconcile_load_balancers(context: Ctx, body: Reconcile) -> ReconcileView:
-    """Ask for the reconciliation of these load balancers, or of all."""
+    """Ask for the reconciliation of these load balancers, of those with labels, or of all."""
     with context.database.write() as connection:
         known = load_balancers.list_ids(connection)
         wanted = known if body.ids is None else list(dict.fromkeys(body.ids))
@@ -31,8 +31,11 @@ def reconcile_load_balancers(context: Ctx, body: Reconcile) -> ReconcileView:
         if unknown:
             names = ", ".join(sorted(map(str, unknown)))
             raise InvalidInput(f"There is no load balancer {names}: list them to find those you mean.", field="ids")
+        if body.labels:
+            labelled = load_balancers.with_labels(connection, body.labels)
+            wanted = [each for each in wanted if each in labelled]
         reason, now = "an operator asked", context.clock.now()
-        changes.request(connection, wanted, priority=Priority.OPERATOR, reason=reason, now=now)
+        changes.request(connection, wanted, priority=Priority[body.priority.upper()], reason=reason, now=now)
     return ReconcileView(requested=len(wanted))
 
 

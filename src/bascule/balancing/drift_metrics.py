@@ -1,0 +1,35 @@
+"""Numbers of drift, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from bascule.balancing.audit import DriftKind
+
+
+class DriftMetrics:
+    """One line for each kind."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lasting = Gauge(
+            "bascule_drift_findings", "Differences from the expected state that last.", ["kind"], registry=registry
+        )
+        self._found = Counter("bascule_drift_found", "Differences found.", ["kind"], registry=registry)
+        self._resolved = Counter("bascule_drift_resolved", "Differences that are over.", ["kind"], registry=registry)
+        for kind in DriftKind:
+            for metric in (self._lasting, self._found, self._resolved):
+                metric.labels(kind)
+
+    def last(self, counts: Mapping[DriftKind, int]) -> None:
+        """So many last now."""
+        for kind in DriftKind:
+            self._lasting.labels(kind).set(counts.get(kind, 0))
+
+    def changed(self, found: Iterable[DriftKind], resolved: Iterable[DriftKind]) -> None:
+        """These are new, and these are over."""
+        for kind in found:
+            self._found.labels(kind).inc()
+        for kind in resolved:
+            self._resolved.labels(kind).inc()
