@@ -55,7 +55,7 @@ test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet
 
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
-	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1200 -- \
+	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1800 -- \
 	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py tests/contract/test_forwarding.py \
 	    -k "ipvs or keepalived or iptables" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 

@@ -142,6 +142,16 @@ def either(request: pytest.FixtureRequest, shared: Mapping[int, Balancer]) -> It
     repair(found)
 
 
+@pytest.fixture
+def both(shared: Mapping[int, Balancer]) -> Iterator[list[Balancer]]:
+    """As `balancer`, of both families at once."""
+    for found in shared.values():
+        repair(found)
+    yield list(shared.values())
+    for found in shared.values():
+        repair(found)
+
+
 def create_balancer(lab: Lab, api: ControlPlane, name: str, family: int = 4, *, timeout: float = 20) -> Balancer:
     """Create a load balancer with both services, and wait until they are answered."""
     created = api.create_load_balancer(name, family)

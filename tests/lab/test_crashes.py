@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -53,40 +54,54 @@ def test_a_killed_orchestrator_converges_after_restart(balancer: Balancer) -> No
     assert balancer.describe().state is LoadBalancerState.RUNNING
 
 
-def test_traffic_outlives_an_lb_node(either: Balancer) -> None:
+def test_traffic_outlives_an_lb_node(both: list[Balancer]) -> None:
     """With an LB node off the network the other one carries all new connections, within what BGP needs to notice."""
-    with Stream(either.lab, either.web) as stream:
-        stream.wait_for_more(50)
-        faults.kill_node(either.lab, "lb1")
-        wait_until(lambda: announcements(either.lab).get(either.vip) == ("lb2",), what="The route's move", timeout=5)
-        stream.wait_for_more(200)
-    # What was inside the dead node is lost; a client's own retransmission makes up for it.
-    assert sum(stream.tally.failures.values()) * 100 <= len(stream.tally.answers)
-    after = traffic.send(either.lab, either.web, 300)
-    assert not after.failures
-    assert set(after.by_instance) == instances(either.lab, SERVING)
+    lab = both[0].lab
+    streams = [Stream(lab, balancer.web, rate=100) for balancer in both]
+    with ExitStack() as stack:
+        for stream in streams:
+            stack.enter_context(stream)
+            stream.wait_for_more(50)
+        faults.kill_node(lab, "lb1")
+        wait_until(lambda: _routes(both) == {("lb2",)}, what="The routes' move", timeout=5)
+        for stream in streams:
+            stream.wait_for_more(200)
+    for balancer, stream in zip(both, streams, strict=True):
+        # What was inside the dead node is lost; a client's own retransmission makes up for it.
+        assert sum(stream.tally.failures.values()) * 100 <= len(stream.tally.answers)
+        after = traffic.send(lab, balancer.web, 300)
+        assert not after.failures
+        assert set(after.by_instance) == instances(lab, SERVING)
 
 
-@pytest.mark.parametrize("family", [4, 6])
 def test_open_connections_outlive_an_lb_node(
-    balancer: Balancer, new_balancer: Callable[[str, int], Balancer], family: int
+    both: list[Balancer], new_balancer: Callable[[str, int], Balancer]
 ) -> None:
     """Open connections of a dead LB node go on over the other one, to the instance they had."""
-    fresh = new_balancer("fresh", family)
+    lab = both[0].lab
+    fresh = [new_balancer(f"fresh{family}", family) for family in lab.shape.families]
     try:
-        with hold(fresh.lab, fresh.web, 40) as connections:
-            faults.kill_node(fresh.lab, "lb1")
-            wait_until(lambda: announcements(fresh.lab).get(fresh.vip) == ("lb2",), what="The route's move", timeout=5)
-            assert lost(connections) == []
+        with ExitStack() as stack:
+            held = [stack.enter_context(hold(lab, balancer.web, 40)) for balancer in fresh]
+            faults.kill_node(lab, "lb1")
+            wait_until(lambda: _routes(fresh) == {("lb2",)}, what="The routes' move", timeout=5)
+            assert [lost(connections) for connections in held] == [[], []]
     finally:
-        faults.revive_node(fresh.lab, "lb1")
-        fresh.api.delete_load_balancer(fresh.id)
+        faults.revive_node(lab, "lb1")
+        for balancer in fresh:
+            balancer.api.delete_load_balancer(balancer.id)
 
 
-def test_bfd_notices_a_silent_node(either: Balancer) -> None:
+def test_bfd_notices_a_silent_node(both: list[Balancer]) -> None:
     """A node whose link stays up but which no longer speaks loses its routes within BFD's time."""
-    faults.silence_routing(either.lab, "lb1")
+    faults.silence_routing(both[0].lab, "lb1")
     try:
-        wait_until(lambda: announcements(either.lab).get(either.vip) == ("lb2",), what="The route's move", timeout=4)
+        wait_until(lambda: _routes(both) == {("lb2",)}, what="The routes' move", timeout=4)
     finally:
-        faults.resume_routing(either.lab, "lb1")
+        faults.resume_routing(both[0].lab, "lb1")
+
+
+def _routes(balancers: list[Balancer]) -> set[tuple[str, ...]]:
+    """The LB nodes that the load balancers' addresses lead to."""
+    found = announcements(balancers[0].lab)
+    return {found.get(balancer.vip, ()) for balancer in balancers}
