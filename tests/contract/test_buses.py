@@ -106,7 +106,7 @@ def on_kafka(made: Broker) -> Installation:
     registry = CollectorRegistry()
     counters = EventCounters(registry)
     topic = Topic(f"words-{uuid4()}", TypeAdapter(Word))
-    options = KafkaOptions(servers=(made.server,), group=f"group-{uuid4()}", partitions=3, session_timeout=1.5)
+    options = KafkaOptions(servers=(made.server,), group=f"group-{uuid4()}", partitions=3, session_timeout=5.0)
 
     async def dead_letters(_bus: Bus, count: int) -> list[tuple[str, str]]:
         consumer = AIOKafkaConsumer(topic.dead, bootstrap_servers=made.server, auto_offset_reset="earliest")
@@ -263,8 +263,24 @@ async def test_bytes_that_are_no_message_are_set_aside(kafka: Broker) -> None:
     assert reasons[2].startswith("message: Invalid JSON")
 
 
+async def publish_until_heard(bus: Bus, topic: Topic[Word], heard: Heard, first: int) -> None:
+    """Publish numbers from the first on, as a sender that does not give up, until one of them is handled."""
+    number = first
+    async with asyncio.timeout(WITHIN):
+        while not any(found >= first for found in heard.of("a")):
+            with suppress(Unavailable):
+                await publish(bus, topic, ("a", number))
+                number += 1
+            heard.changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(heard.changed.wait(), 1.0)
+
+
 async def test_a_broker_that_is_restarted_is_waited_for() -> None:
-    """Publishing says so while it is away; a consumer goes on by itself when it is back."""
+    """Publishing says so while it is away; a consumer goes on by itself when it is back.
+
+    This broker comes back with nothing: what it gets before its log is as long as the old one may count as handled.
+    """
     heard = Heard()
     with broker() as made:
         installation = on_kafka(made)
@@ -275,10 +291,7 @@ async def test_a_broker_that_is_restarted_is_waited_for() -> None:
             with pytest.raises(Unavailable, match="Kafka does not take the message"):
                 await publish(bus, installation.topic, ("a", 2))
             made.start()
-            await publish(bus, installation.topic, ("a", 3))
-            async with asyncio.timeout(WITHIN):
-                while 3 not in heard.of("a"):
-                    await heard.until(len(heard.messages) + 1)
+            await publish_until_heard(bus, installation.topic, heard, 3)
 
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for() -> None:
@@ -291,6 +304,5 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for() -> None:
             with pytest.raises(Unavailable):
                 await publish(bus, installation.topic, ("a", 1))
             made.start()
-            await publish(bus, installation.topic, ("a", 2))
-            await heard.until(1)
-    assert heard.of("a") == [2]
+            await publish_until_heard(bus, installation.topic, heard, 2)
+    assert heard.of("a")[0] == 2

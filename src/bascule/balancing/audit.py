@@ -51,9 +51,10 @@ def audit(inventory: Inventory) -> Iterator[Finding]:
 
     Nodes that do not answer are not judged.
     """
+    wanted = desired.balancer_configuration(inventory, announced=True)
     for view in inventory.lb_nodes:
         if view.reachable:
-            found = tuple(_on_lb_node(view, inventory))
+            found = tuple(_on_lb_node(view, inventory.placements, wanted))
             yield from _findings(found, view.node.id, view.node.name, inventory, _version(view))
     rules = desired.rules_by_hypervisor(inventory)
     for host in inventory.hypervisors:
@@ -132,17 +133,17 @@ def _rule(rule: ForwardingRule) -> str:
     return f"{rule.protocol}/{rule.port} to {rule.instance} port {rule.target_port}"
 
 
-def _on_lb_node(view: LBNodeView, inventory: Inventory) -> Iterator[tuple[DriftKind, str]]:
-    placed = view.node.id in inventory.placements
+def _on_lb_node(
+    view: LBNodeView, placements: Set[UUID], wanted: BalancerConfiguration
+) -> Iterator[tuple[DriftKind, str]]:
+    placed = view.node.id in placements
     if view.balancer is None:
         if placed:
             yield DriftKind.MISSING, "the load balancer"
     elif not placed:
         yield DriftKind.EXTRA, "the load balancer, which is placed elsewhere"
     else:
-        yield from _in_configuration(
-            view.balancer.configuration, desired.balancer_configuration(inventory, announced=True)
-        )
+        yield from _in_configuration(view.balancer.configuration, wanted)
 
 
 def _in_configuration(has: BalancerConfiguration, wanted: BalancerConfiguration) -> Iterator[tuple[DriftKind, str]]:
@@ -150,6 +151,8 @@ def _in_configuration(has: BalancerConfiguration, wanted: BalancerConfiguration)
         yield DriftKind.MISSING, "its announcement"
     if (has.address, has.hash_seed) != (wanted.address, wanted.hash_seed):
         yield DriftKind.MISSING, f"the address {wanted.address} with its hash seed"
+    if has.services == wanted.services:
+        return
     mine, expected = _by_endpoint(has), _by_endpoint(wanted)
     for endpoint in expected.keys() - mine.keys():
         yield DriftKind.MISSING, f"service {endpoint}"
@@ -168,6 +171,8 @@ def _in_service(
 ) -> Iterator[tuple[DriftKind, str]]:
     if replace(has, backends=()) != replace(wanted, backends=()):
         yield DriftKind.MISSING, f"the settings of {endpoint}"
+    if has.backends == wanted.backends:
+        return
     mine, expected = frozenset(has.backends), frozenset(wanted.backends)
     addresses = {backend.address for backend in expected}
     for backend in wanted.backends:

@@ -59,21 +59,19 @@ class Auditor:
         now = self._clock.now()
         self._reports = {each: report for each, report in self._reports.items() if report.at > now - _FRESH_FOR}
         reports = dict(self._reports)
+        # In a thread: with thousands of load balancers this takes seconds, and workers must keep their leases.
+        expected, found = await asyncio.to_thread(self._look, reports, now)
+        self._write({finding.key: finding for finding in found}, expected, reports, now)
+
+    def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Expectations, list[Finding]]:
         with self._database.read() as connection:
             expected = expect(connection, reports, now)
-        found = {finding.key: finding for finding in await self._findings(expected, reports)}
-        self._write(found, expected, reports, now)
-
-    async def _findings(self, expected: Expectations, reports: Mapping[UUID, NodeReport]) -> list[Finding]:
-        found: list[Finding] = []
-        for inventory in inventories(expected, reports):
-            found += audit(inventory)
-            await asyncio.sleep(0)  # thousands of load balancers must not keep the workers waiting
+        found = [finding for inventory in inventories(expected, reports) for finding in audit(inventory)]
         for node in expected.machines:
             if node.id in reports:
                 strangers = carried_by(reports[node.id]) - expected.unsettled
                 found += foreign(node.id, node.name, strangers, expected.known, expected.gone)
-        return found
+        return expected, found
 
     def _write(
         self,

@@ -76,52 +76,63 @@ def _is_due(row: Fields, now: float) -> bool:
 
 
 def inventories(expected: Expectations, reports: Mapping[UUID, NodeReport]) -> Iterator[Inventory]:
-    """One for each load balancer that is settled. A node without a report counts as silent. Pure."""
+    """One for each load balancer that is settled, with the machines that have or should have something of it. Pure.
+
+    A machine without a report counts as silent.
+    """
     everybody = {member.address: member for pool in expected.pools.values() for member in pool.members}
     balancers, forwardings = _balancers(reports), _forwardings(reports)
+    nodes, hosts = {node.id: node for node in expected.nodes}, {host.id: host for host in expected.hosts}
     for load_balancer in expected.load_balancers:
         if load_balancer.id in expected.unsettled:
             continue
+        fallbacks = _fallbacks(load_balancer, everybody)
+        placed = expected.placed.get(load_balancer.id, frozenset())
+        on_nodes, on_hosts = balancers.get(load_balancer.id, {}), forwardings.get(load_balancer.id, {})
+        homes = _homes(load_balancer, expected, fallbacks)
         yield Inventory(
             load_balancer=load_balancer,
             epoch=expected.epochs.get(load_balancer.id, 0),
             pools=expected.pools,
-            placements=expected.placed.get(load_balancer.id, frozenset()),
+            placements=placed,
             loads={},
             lb_nodes=tuple(
-                LBNodeView(
-                    node=node,
-                    reachable=node.id in balancers,
-                    balancer=balancers.get(node.id, {}).get(load_balancer.id),
-                )
-                for node in expected.nodes
+                LBNodeView(node=nodes[each], reachable=each in reports, balancer=on_nodes.get(each))
+                for each in sorted(nodes.keys() & (placed | on_nodes.keys()))
             ),
             hypervisors=tuple(
-                HypervisorView(
-                    hypervisor=host,
-                    reachable=host.id in forwardings,
-                    configuration=forwardings.get(host.id, {}).get(load_balancer.id),
-                )
-                for host in expected.hosts
+                HypervisorView(hypervisor=hosts[each], reachable=each in reports, configuration=on_hosts.get(each))
+                for each in sorted(hosts.keys() & (homes | on_hosts.keys()))
             ),
-            fallbacks=_fallbacks(load_balancer, everybody),
+            fallbacks=fallbacks,
         )
 
 
+def _homes(
+    load_balancer: LoadBalancer, expected: Expectations, fallbacks: Mapping[IPAddress, Instance]
+) -> frozenset[UUID]:
+    """The hypervisors of whoever may serve."""
+    pools = (expected.pools[service.instance_pool_id] for service in load_balancer.services)
+    members = (member for pool in pools for member in pool.members)
+    return frozenset(member.hypervisor_id for member in (*members, *fallbacks.values()))
+
+
 def _balancers(reports: Mapping[UUID, NodeReport]) -> dict[UUID, dict[UUID, BalancerReport]]:
-    return {
-        node_id: {found.configuration.load_balancer_id: found for found in report.lb_node.load_balancers}
-        for node_id, report in reports.items()
-        if report.lb_node is not None
-    }
+    """By load balancer, then by LB node."""
+    found: dict[UUID, dict[UUID, BalancerReport]] = {}
+    for node_id, report in reports.items():
+        for balancer in () if report.lb_node is None else report.lb_node.load_balancers:
+            found.setdefault(balancer.configuration.load_balancer_id, {})[node_id] = balancer
+    return found
 
 
 def _forwardings(reports: Mapping[UUID, NodeReport]) -> dict[UUID, dict[UUID, ForwardingConfiguration]]:
-    return {
-        node_id: {found.load_balancer_id: found for found in report.hypervisor.load_balancers}
-        for node_id, report in reports.items()
-        if report.hypervisor is not None
-    }
+    """By load balancer, then by hypervisor."""
+    found: dict[UUID, dict[UUID, ForwardingConfiguration]] = {}
+    for node_id, report in reports.items():
+        for configuration in () if report.hypervisor is None else report.hypervisor.load_balancers:
+            found.setdefault(configuration.load_balancer_id, {})[node_id] = configuration
+    return found
 
 
 def _fallbacks(load_balancer: LoadBalancer, everybody: Mapping[IPAddress, Instance]) -> dict[IPAddress, Instance]:

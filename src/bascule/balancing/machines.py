@@ -42,7 +42,8 @@ class MachineFollower:
         """Raises InvalidInput for what can never be obeyed, and Unavailable while the database is away."""
         with self._database.write() as connection:
             found = obey(connection, event, now=self._clock.now())
-        log.info("machine event", kind=event.kind, machine=event.machine, meaning=type(found).__name__.lower())
+        tell = log.debug if isinstance(found, Nothing) else log.info
+        tell("machine event", kind=event.kind, machine=event.machine, meaning=type(found).__name__.lower())
 
 
 def obey(connection: Connection, event: MachineEvent, *, now: float) -> Meaning:

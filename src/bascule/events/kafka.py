@@ -73,6 +73,7 @@ class KafkaBus:
         self._delivery = Delivery(clock, counters)
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._making = asyncio.Lock()
         self._made: set[str] = set()
 
     async def publish(self, topic: Topic[T], key: str, message: T) -> None:
@@ -157,8 +158,12 @@ class KafkaBus:
 
     async def _make(self, topic: Topic[T]) -> None:
         """Once per process: a broker that is told to make topics by itself would choose their size."""
-        if topic.name in self._made:
-            return
+        async with self._making:
+            if topic.name not in self._made:
+                await self._make_now(topic)
+                self._made.add(topic.name)
+
+    async def _make_now(self, topic: Topic[T]) -> None:
         admin = AIOKafkaAdminClient(**self._options.of_clients())
         wanted = [NewTopic(name, self._options.partitions, self._options.replicas) for name in (topic.name, topic.dead)]
         try:
@@ -167,7 +172,6 @@ class KafkaBus:
             for name, code, *words in answer.topic_errors:
                 if code not in {0, _EXISTS}:
                     log.warning("kafka does not make the topic", topic=name, code=code, words=words)
-            self._made.add(topic.name)
         finally:
             await admin.close()
 
