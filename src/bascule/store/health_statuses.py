@@ -80,7 +80,8 @@ def _placed(connection: Connection, which: ColumnElement[bool]) -> list[HealthSt
         .join(
             placements,
             (placements.c.load_balancer_id == services.c.load_balancer_id)
-            & (placements.c.lb_node_id == _TABLE.c.lb_node_id),
+            & (placements.c.lb_node_id == _TABLE.c.lb_node_id)
+            & ~placements.c.leaving,
         )
         .where(which)
         .order_by(services.c.position, _TABLE.c.instance_id, _TABLE.c.lb_node_id)
