@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
 
 from bascule.balancing.fake_agents import FakeAgents
+from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.watch import Watch
 from bascule.model.load_balancers import LoadBalancerState
@@ -63,11 +64,12 @@ class ControlPlane:
     clock: FastClock
     queue: Queue
     pool_id: UUID
+    missed: Missed = field(default_factory=Missed)
 
     def worker(self) -> Worker:
         """A new process, with nothing remembered."""
         reconciler = LoadBalancerReconciler(
-            database=self.database, agents=self.agents, clock=self.clock, queue=self.queue
+            database=self.database, agents=self.agents, clock=self.clock, queue=self.queue, missed=self.missed
         )
         return Worker(
             name="test",
@@ -92,7 +94,14 @@ class ControlPlane:
 
     def watch(self) -> Watch:
         """A watch."""
-        return Watch(database=self.database, agents=self.agents, clock=self.clock, interval=1.0, sweep=1e9)
+        return Watch(
+            database=self.database,
+            agents=self.agents,
+            clock=self.clock,
+            interval=1.0,
+            sweep=1e9,
+            missed=self.missed,
+        )
 
     def operation_state(self, operation_id: UUID) -> OperationState:
         """What the user sees."""
@@ -277,3 +286,21 @@ async def test_an_operation_tells_why_no_node_serves(control: ControlPlane) -> N
 def test_the_entity_kinds_agree() -> None:
     """The store asks for reconciliations of the kind the reconciler answers to."""
     assert LoadBalancerReconciler.kind == changes.ENTITY_KIND
+
+
+async def test_a_node_silent_to_a_worker_alone_follows_at_the_next_look(control: ControlPlane) -> None:
+    """The watch never found it silent, so only what the worker missed can ask for it before the sweep."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    watch = control.watch()
+    await watch.run_once()
+    await control.settle()
+    control.agents.node(NODES[0].id).reachable = False
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 2, now=control.clock.now())
+    await control.settle()
+    control.agents.node(NODES[0].id).reachable = True
+    await watch.run_once()
+    await control.settle()
+    assert_serving(control, load_balancer_id, backends=2)

@@ -94,7 +94,7 @@ def requests_during_a_run_are_forgotten() -> Iterator[None]:
 @contextmanager
 def leases_are_ignored() -> Iterator[None]:
     """A worker claims what another one works on."""
-    with patch.object(Queue, "_free", lambda _self, _now: true()):
+    with patch.object(Queue, "_free", lambda _self: true()):
         yield
 
 

@@ -240,12 +240,11 @@ class SimulatedAnnouncer(FakeAnnouncer):
 
 
 class LBMachine(Machine):
-    """An LB node with the real LB agent. `written_off`: an operator disabled it, and it does not answer."""
+    """An LB node with the real LB agent."""
 
     def __init__(self, overseer: Overseer, chance: Random, node: LBNode, probe: FakeProbe) -> None:
         super().__init__(overseer, chance)
         self.node, self.name, self._probe = node, node.name, probe
-        self.written_off = False
         self.enabled = True
         # Where its kernel sends packets, as the rules saw it last.
         self.traffic: frozenset[Match] = frozenset()
@@ -273,7 +272,7 @@ class LBMachine(Machine):
 
     def excuses(self, load_balancer_id: UUID | None) -> bool:
         """Whether a fault explains what it does for a load balancer."""
-        return self.written_off or load_balancer_id is None or load_balancer_id in self.excused
+        return load_balancer_id is None or load_balancer_id in self.excused
 
     def holder(self, address: IPAddress) -> UUID | None:
         """The load balancer it carries at an address."""

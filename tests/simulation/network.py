@@ -39,12 +39,6 @@ class Wire(Protocol):
     def sent(self, process: Process, load_balancer_id: UUID, version: Version, what: str) -> None:
         """A command leaves an orchestrator."""
 
-    def enabled(self, machine: Machine) -> bool:
-        """Whether operators want the machine to be used."""
-
-    def unanswered(self, machine: Machine, *, enabled: bool) -> None:
-        """A call failed; `enabled` is of when it was made."""
-
 
 class SimulatedAgents:
     """Implements `bascule.balancing.hands.Agents` for one orchestrator process."""
@@ -97,16 +91,12 @@ class SimulatedAgents:
         self._process.check()
         loop, machine = asyncio.get_running_loop(), self._wire.machine(node_id)
         answer: asyncio.Future[R] = loop.create_future()
-        enabled = self._wire.enabled(machine)
         silence = Unavailable(f"{machine.name} does not answer within {limit:g} s: is its agent running?")
         timer = loop.call_later(limit, _give_up, answer, silence)
         for arrival, answer_after in self._fates():
             loop.call_later(arrival, machine.receive, command, answer, answer_after)
         try:
             return await answer
-        except Unavailable:
-            self._wire.unanswered(machine, enabled=enabled)
-            raise
         finally:
             timer.cancel()
             await self._process.thaw()

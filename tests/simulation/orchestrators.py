@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.watch import Watch
 from bascule.orchestration.escalation import LogEscalation
@@ -43,7 +44,10 @@ class Orchestrator:
         process.on_death = self._died
         database, clock = SimulatedDatabase(world.engines.engine, process, world), ProcessClock(process)
         agents = SimulatedAgents(world, process)
-        reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=Queue(orchestration))
+        missed = Missed()
+        reconciler = LoadBalancerReconciler(
+            database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
+        )
         workers = [
             Worker(
                 name=f"{name}-{number}",
@@ -59,7 +63,7 @@ class Orchestrator:
             )
             for number in range(1, self._workers + 1)
         ]
-        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP)
+        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP, missed=missed)
         for run in (*(worker.run() for worker in workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))
         world.tell(name, "starts")

@@ -1,7 +1,6 @@
 """What must hold at every step, checked as things happen.
 
-A fault explains some violations (`Machine.excused`, `LBMachine.written_off`): a disk that forgot commands it had obeyed
-may do old things again, and an operator who disables a silent node says that it is dead.
+A fault explains some violations (`Machine.excused`): a disk that forgot commands it had obeyed may do old things again.
 """
 
 from __future__ import annotations

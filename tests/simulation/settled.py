@@ -44,6 +44,9 @@ def _differences(world: World, users: Users) -> Iterator[str]:
         balancers = load_balancers.list_all(connection)
         pools = {pool.id: pool for pool in instance_pools.list_all(connection)}
         placed = placements.by_node(connection)
+        left = placements.by_node(connection, leaving=True)
+    if left:
+        yield "somebody is leaving still"
     if world.engines.raw.execute(_MANAGED).fetchone()[0] != len(balancers):
         yield "an address is held by nobody"
     by_id = {balancer.id: balancer for balancer in balancers}

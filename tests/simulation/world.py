@@ -119,17 +119,6 @@ class World:
         self.tell(process.name, f"{what} of {_short(load_balancer_id)} at {_text(version)}")
         self._check(lambda: self.rules.sent(load_balancer_id, version))
 
-    def enabled(self, machine: Machine) -> bool:
-        """Whether operators want the machine to be used."""
-        return not isinstance(machine, LBMachine) or machine.enabled
-
-    def unanswered(self, machine: Machine, *, enabled: bool) -> None:
-        """A call failed. A disabled LB node that does not answer is taken for dead, even by a single lost message."""
-        if isinstance(machine, LBMachine) and not enabled and not machine.written_off:
-            self.tell(machine.name, "is disabled and silent")
-            machine.written_off = not machine.enabled
-            self.rules.excuse(machine)
-
     # What machines do
 
     def obeyed(self, machine: Machine, load_balancer_id: UUID, version: Version, *, removal: bool) -> None:
@@ -171,11 +160,7 @@ class World:
     def look_at_nodes(self) -> None:
         """Which LB nodes operators have enabled now."""
         for identifier, enabled in self.engines.raw.execute("SELECT id, enabled FROM lb_nodes"):
-            machine = self.nodes[UUID(identifier)]
-            if enabled and machine.written_off:
-                machine.written_off = False
-                self.rules.excuse(machine)
-            machine.enabled = bool(enabled)
+            self.nodes[UUID(identifier)].enabled = bool(enabled)
 
     def look_at_instances(self) -> None:
         """Where instances are now."""
@@ -188,4 +173,4 @@ def _short(identifier: UUID) -> str:
 
 
 def _text(version: Version) -> str:
-    return f"{version.epoch}.{version.generation}"
+    return f"{version.epoch}.{version.generation}.{version.step}"

@@ -55,8 +55,8 @@ def make_app(agent: RunningAgent, router: APIRouter, *, token: str, metrics: Col
         await agent.close()
 
     @router.delete("/v1/load-balancers/{load_balancer_id}", status_code=204)
-    async def delete(load_balancer_id: UUID, epoch: int, generation: int) -> None:
-        await agent.delete(load_balancer_id, Version(epoch, generation))
+    async def delete(load_balancer_id: UUID, epoch: int, generation: int, step: int = 0) -> None:
+        await agent.delete(load_balancer_id, Version(epoch, generation, step))
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(router, dependencies=[Depends(_gate(token))])

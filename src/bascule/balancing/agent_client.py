@@ -66,8 +66,8 @@ class HttpAgents:
         await self._delete(hypervisor.name, hypervisor.agent, load_balancer_id, version)
 
     async def _delete(self, name: str, agent: Agent, load_balancer_id: UUID, version: Version) -> None:
-        path = f"/v1/load-balancers/{load_balancer_id}?epoch={version.epoch}&generation={version.generation}"
-        await self._call(name, agent, "DELETE", path)
+        query = f"epoch={version.epoch}&generation={version.generation}&step={version.step}"
+        await self._call(name, agent, "DELETE", f"/v1/load-balancers/{load_balancer_id}?{query}")
 
     async def _call(
         self,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from bascule.balancing import desired, remarks
-from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Remove, Serving
+from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Placements, Remove, Serving
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.placement import place
 from bascule.model import demands
@@ -78,7 +78,7 @@ def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
         load_balancer_id=inventory.load_balancer.id,
         name=inventory.load_balancer.name,
         generation=inventory.load_balancer.generation,
-        placements=None if placements == inventory.placements else placements,
+        placements=_to_record(inventory, placements),
         prepare=tuple(_prepare(inventory)),
         serving=tuple(_serving(inventory, placements)),
         leaving=tuple(_leaving(inventory, placements)),
@@ -87,9 +87,18 @@ def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
     )
 
 
+def _to_record(inventory: Inventory, placements: frozenset[UUID]) -> Placements | None:
+    """Whoever was placed and is no more is leaving until it has confirmed that, however disabled or silent it is."""
+    leaving = inventory.holders - placements
+    if (placements, leaving) == (inventory.placements, inventory.leaving):
+        return None
+    return Placements(nodes=placements, leaving=leaving)
+
+
 def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     needed = desired.rules_by_hypervisor(inventory).keys()
-    silent = [view.node.name for view in inventory.lb_nodes if view.node.id in placements and not view.reachable]
+    concerned = placements | inventory.holders
+    silent = [view.node.name for view in inventory.lb_nodes if view.node.id in concerned and not view.reachable]
     silent += [
         view.hypervisor.name for view in inventory.hypervisors if view.hypervisor.id in needed and not view.reachable
     ]
@@ -119,23 +128,20 @@ def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
 
 def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
     """Hypervisors with rules no longer wanted, unless an LB node may still be sending to them."""
-    may_send = placements | inventory.placements
+    may_send = placements | inventory.holders
     if any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send):
         return
     wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         needed = wanted.get(view.hypervisor.id, frozenset())
         if view.reachable and _rules(view) - needed:
-            yield Forwarding(
-                hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, needed)
-            )
+            tidy = desired.forwarding_configuration(inventory, needed)
+            yield Forwarding(hypervisor=view.hypervisor, configuration=replace(tidy, version=tidy.version.next))
 
 
 def _sends_as_before(view: LBNodeView) -> bool:
     """A silent node may; so may one that took its configuration but cannot follow it."""
-    if not view.reachable:
-        return view.node.enabled
-    return view.balancer is not None and not view.balancer.ready
+    return not view.reachable or (view.balancer is not None and not view.balancer.ready)
 
 
 def _rules(view: HypervisorView) -> frozenset[ForwardingRule]:
@@ -150,7 +156,7 @@ def _serving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Serving]:
         announced = has is not None and has.announced
         wanted = desired.balancer_configuration(inventory, announced=announced)
         serve = None if has is not None and _same(has, wanted) else wanted
-        announce = None if announced else replace(wanted, announced=True)
+        announce = None if announced else replace(wanted, announced=True, version=wanted.version.next)
         if serve is not None or announce is not None:
             yield Serving(node=view.node, serve=serve, announce=announce)
 
@@ -160,8 +166,10 @@ def _same(has: BalancerConfiguration, wanted: BalancerConfiguration) -> bool:
 
 
 def _leaving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Leaving]:
+    """Also nodes that carry nothing yet: what was sent to them may still be on its way, and must come too late."""
     for view in inventory.lb_nodes:
-        if view.reachable and view.balancer is not None and view.node.id not in placements:
+        carries = view.balancer is not None or view.node.id in inventory.holders
+        if view.reachable and carries and view.node.id not in placements:
             yield _leave(inventory, view)
 
 
@@ -176,11 +184,7 @@ def _leave(inventory: Inventory, view: LBNodeView) -> Leaving:
 def _remove(inventory: Inventory) -> Decision[Event]:
     """Everything off everywhere; a silent node that may still hold the address keeps it from being given away."""
     name = inventory.load_balancer.name
-    silent = [
-        view.node.name
-        for view in inventory.lb_nodes
-        if view.node.id in inventory.placements and view.node.enabled and not view.reachable
-    ]
+    silent = [view.node.name for view in inventory.lb_nodes if view.node.id in inventory.holders and not view.reachable]
     event = Remove(
         load_balancer_id=inventory.load_balancer.id,
         name=name,

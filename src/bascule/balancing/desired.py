@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from typing import TypeAlias
 from uuid import UUID
 
 from bascule.balancing.inventory import Inventory
@@ -24,6 +25,10 @@ from bascule.model.strategies import Protocol
 from bascule.model.virtual_services import ForwardingMethod
 
 _TUNNEL = ForwardingMethod.TUNNEL
+
+
+# A service, its protocol and port, an instance, its address, and the hypervisor that has the rules for it.
+Confirmed: TypeAlias = tuple[UUID, Protocol, int, UUID, IPAddress, UUID | None]
 
 
 def version_of(inventory: Inventory) -> Version:
@@ -124,7 +129,7 @@ def _service(
     service: Service,
     inventory: Inventory,
     reachable: Set[UUID],
-    confirmed: Set[tuple[UUID, Protocol, int, UUID, IPAddress]],
+    confirmed: Set[Confirmed],
 ) -> ServiceConfiguration:
     service = _existing(service, inventory)
     ready = [
@@ -132,7 +137,10 @@ def _service(
         for instance in members_of(service, inventory)
         if method_of(instance, service) is not ForwardingMethod.TUNNEL
         or instance.hypervisor_id in reachable
-        or (service.id, service.protocol, service.port, instance.id, instance.address) in confirmed
+        or any(
+            (service.id, service.protocol, service.port, instance.id, instance.address, host) in confirmed
+            for host in (instance.hypervisor_id, None)  # None: told by a release that did not say
+        )
     ]
     return ServiceConfiguration(
         id=service.id,
@@ -150,16 +158,20 @@ def _service(
                 address=instance.address,
                 weight=instance.weight,
                 method=method_of(instance, service),
+                hypervisor_id=instance.hypervisor_id if method_of(instance, service) is _TUNNEL else None,
             )
             for instance in sorted(ready, key=lambda instance: address_order(instance.address))
         ),
     )
 
 
-def _served_now(inventory: Inventory) -> frozenset[tuple[UUID, Protocol, int, UUID, IPAddress]]:
-    """Instances an LB node serves on a port already: their hypervisor had the rules, so a silent agent is no reason."""
+def _served_now(inventory: Inventory) -> frozenset[Confirmed]:
+    """Instances an LB node serves on a port already: their hypervisor had the rules, so a silent agent is no reason.
+
+    One that has moved since is none of them: its new hypervisor never confirmed anything.
+    """
     return frozenset(
-        (service.id, service.protocol, service.port, backend.instance_id, backend.address)
+        (service.id, service.protocol, service.port, backend.instance_id, backend.address, backend.hypervisor_id)
         for view in inventory.lb_nodes
         if view.balancer is not None
         for service in view.balancer.configuration.services

@@ -11,6 +11,14 @@ from bascule.model.nodes import Hypervisor, LBNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placements:
+    """LB nodes that shall carry a load balancer, and those that may carry it still."""
+
+    nodes: frozenset[UUID]
+    leaving: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """What an LB node shall carry. `serve` is None when it carries that already; `announce` when it announces it."""
 
@@ -44,7 +52,7 @@ class Converge:
     load_balancer_id: UUID
     name: str
     generation: int
-    placements: frozenset[UUID] | None
+    placements: Placements | None
     prepare: tuple[Forwarding, ...]
     serving: tuple[Serving, ...]
     leaving: tuple[Leaving, ...]

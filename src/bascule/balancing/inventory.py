@@ -52,8 +52,9 @@ class HypervisorView:
 class Inventory:
     """Everything about one load balancer at one moment.
 
-    `epoch` is the lease's, for fencing. `placements` is what the store says; `loads` how many load balancers each LB
-    node carries, this one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
+    `epoch` is the lease's, for fencing. `placements` is what the store says; `leaving` are LB nodes that were placed
+    and have not confirmed since that they carry nothing; `loads` is how many load balancers each LB node carries, this
+    one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
     servers that exist.
     """
 
@@ -65,4 +66,10 @@ class Inventory:
     lb_nodes: tuple[LBNodeView, ...]
     hypervisors: tuple[HypervisorView, ...]
     pending: bool = False
+    leaving: frozenset[UUID] = frozenset()
     fallbacks: Mapping[IPAddress, Instance] = field(default_factory=dict)
+
+    @property
+    def holders(self) -> frozenset[UUID]:
+        """LB nodes that may carry it, whatever they say or do not say."""
+        return self.placements | self.leaving

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Remove, Serving
 from bascule.balancing.steps.forwarding import ApplyForwarding
-from bascule.balancing.steps.records import RecordDeleted, RecordPlacements, RecordRunning
+from bascule.balancing.steps.records import RecordDeleted, RecordLeft, RecordPlacements, RecordRunning
 from bascule.balancing.steps.serving import Announce, Serve, StopServing, Withdraw
 from bascule.balancing.steps.waiting import AwaitSilentNodes, LetRoutersConverge
 from bascule.orchestration.jobs import Job, Step, parallel, sequence
@@ -24,13 +24,21 @@ def _plan_converge(event: Converge) -> Job:
     placements = event.placements
     return sequence(
         f"bring {event.name} to generation {event.generation}",
-        None if placements is None else Step(RecordPlacements(event.load_balancer_id, placements)),
+        None
+        if placements is None
+        else Step(RecordPlacements(event.load_balancer_id, placements.nodes, placements.leaving)),
         _forwarding("prepare hypervisors", event.prepare),
         parallel("serve and announce", *(_serve(serving) for serving in event.serving)),
         _leave(event.leaving),
+        _left(event),
         _forwarding("tidy hypervisors", event.tidy),
         Step(RecordRunning(event.load_balancer_id, event.generation, event.incomplete)),
     )
+
+
+def _left(event: Converge) -> Job | None:
+    left = frozenset(leave.node.id for leave in event.leaving)
+    return Step(RecordLeft(event.load_balancer_id, left)) if left else None
 
 
 def _plan_remove(event: Remove) -> Job:

@@ -13,6 +13,7 @@ from bascule.balancing.decide import decide
 from bascule.balancing.events import Event
 from bascule.balancing.hands import Agents, BalancingAction, Hands
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.missed import Missed
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
 from bascule.model.addresses import IPAddress
@@ -43,9 +44,11 @@ class LoadBalancerReconciler:
 
     kind = ENTITY_KIND
 
-    def __init__(self, *, database: Database, agents: Agents, clock: Clock, queue: Queue) -> None:
+    def __init__(
+        self, *, database: Database, agents: Agents, clock: Clock, queue: Queue, missed: Missed | None = None
+    ) -> None:
         self._database, self._agents, self._clock, self._queue = database, agents, clock, queue
-        self._reports = Reports(agents, clock)
+        self._reports, self._missed = Reports(agents, clock), missed or Missed()
 
     async def inventory(self, claim: Claim) -> Inventory | None:
         """Read the store once and every agent at most once."""
@@ -56,16 +59,22 @@ class LoadBalancerReconciler:
                 return None
             pools = instance_pools.for_load_balancer(connection, load_balancer_id)
             placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
+            leaving = placements.leaving(connection, load_balancer_id)
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
             fallbacks = _fallbacks(connection, load_balancer)
             pending = operations.any_waiting(connection, ENTITY_KIND, load_balancer_id)
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
+        asked: tuple[LBNode | Hypervisor, ...] = (*nodes, *hosts)
+        for node, report in zip(asked, (*node_reports, *host_reports), strict=True):
+            if report is None:
+                self._missed.add(node.id, load_balancer_id)
         return Inventory(
             load_balancer=load_balancer,
             epoch=claim.epoch,
             pools=pools,
             placements=placed,
+            leaving=leaving,
             loads=loads,
             lb_nodes=tuple(_lb_node_view(load_balancer, *pair) for pair in zip(nodes, node_reports, strict=True)),
             hypervisors=tuple(_hypervisor_view(load_balancer, *pair) for pair in zip(hosts, host_reports, strict=True)),

@@ -1,7 +1,8 @@
 """Watch the agents: keep the health the API shows, and ask for a reconciliation at every doubt.
 
 Doubts: a node appears, answers again after silence, or was restarted; a load balancer is missing where it is placed,
-is not announced, or is carried by a node that should not. What was deleted while a node was silent is taken off it.
+is not announced, is carried by a node that should not or has not confirmed that it does not, or was reconciled without
+a node that answers now. What was deleted while a node was silent is taken off it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import structlog
 
 from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
+from bascule.balancing.missed import Missed
 from bascule.balancing.reports import Reports
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.events.messages import NodeReport
@@ -51,8 +53,10 @@ class Watch:
         clock: Clock,
         interval: float,
         sweep: float,
+        missed: Missed | None = None,
         publish: Callable[[NodeReport], Awaitable[None]] | None = None,
     ) -> None:
+        self._missed = missed or Missed()
         self._database, self._agents, self._clock = database, agents, clock
         self._reports = Reports(agents, clock)
         self._interval, self._sweep, self._publish = interval, sweep, publish
@@ -79,12 +83,15 @@ class Watch:
         # After the reports: a load balancer that an agent carries was in the store before.
         with self._database.read() as connection:
             known = frozenset(load_balancers.list_ids(connection))
-            placed = placements.by_node(connection)
+            placed, leaving = placements.by_node(connection), placements.by_node(connection, leaving=True)
             gone = tombstones.epochs(connection, unknown(reports, known))
         doubts = dict.fromkeys(known, reason) if (reason := self._change(reports)) else {}
         for node, report in reports.items():
+            if report is not None:
+                doubts.update(dict.fromkeys(self._missed.heard(node.id) & known, f"{node.name} was silent"))
             if isinstance(report, LBNodeReport):
-                doubts.update(doubts_about(node.name, report, placed.get(node.id, frozenset()), known))
+                mine = placed.get(node.id, frozenset())
+                doubts.update(doubts_about(node.name, report, mine, known, leaving.get(node.id, frozenset())))
         self._write(reports, doubts)
         self._sweep_when_due(known)
         self._warn_of_mismatches(reports)
@@ -185,8 +192,12 @@ class Watch:
             log.warning("could not take off", node=stray.node.name, error=error.sentence)
 
 
-def doubts_about(name: str, report: LBNodeReport, placed: Set[UUID], known: Set[UUID]) -> Iterator[tuple[UUID, str]]:
+def doubts_about(
+    name: str, report: LBNodeReport, placed: Set[UUID], known: Set[UUID], leaving: Set[UUID] = frozenset()
+) -> Iterator[tuple[UUID, str]]:
     """Load balancers to reconcile because of what one LB node reports. Pure."""
+    for load_balancer_id in leaving & known:
+        yield load_balancer_id, f"to be taken off {name}"
     carries = {balancer.configuration.load_balancer_id: balancer for balancer in report.load_balancers}
     for load_balancer_id in (placed & known) - carries.keys():
         yield load_balancer_id, f"missing on {name}"

@@ -105,9 +105,14 @@ def _enable(context: typer.Context, node: str, output: Output, *, enabled: bool)
 
 
 @node_app.command("delete")
-def delete_node(context: typer.Context, node: NodeArgument) -> None:
-    """Forget an LB node that is disabled and carries nothing."""
+def delete_node(
+    context: typer.Context,
+    *,
+    node: NodeArgument,
+    dead: Annotated[bool, typer.Option("--dead", help="It is switched off for good, whatever it carried.")] = False,
+) -> None:
+    """Forget an LB node that is disabled and carries nothing, or is dead."""
     with admin(context) as client:
         found = pick(client.lb_nodes.list_all(), node, "LB node")
-        client.lb_nodes.delete(found.id)
+        client.lb_nodes.delete(found.id, dead=dead)
     say(f"LB node {found.name} is forgotten.")

@@ -48,6 +48,6 @@ class LBNodes:
         """Change what is given, by the names of `create`."""
         return LBNodeView.model_validate(self._transport.put(f"/admin/v1/lb-nodes/{node_id}", body_of(**given)))
 
-    def delete(self, node_id: UUID) -> None:
-        """Forget an LB node. Raises InUse until it is disabled and carries nothing."""
-        self._transport.delete(f"/admin/v1/lb-nodes/{node_id}")
+    def delete(self, node_id: UUID, *, dead: bool = False) -> None:
+        """Forget an LB node. Raises InUse until it is disabled, and carries nothing or is `dead`."""
+        self._transport.delete(f"/admin/v1/lb-nodes/{node_id}{'?dead=true' if dead else ''}")

@@ -17,20 +17,33 @@ from bascule.model.virtual_services import ForwardingMethod, Persistence
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """Orders commands: a later lease beats an earlier one; within a lease a later generation beats an earlier one."""
+    """Orders commands: a later lease beats an earlier one; within a lease a later generation beats an earlier one.
+
+    `step` orders the commands of one job to one node: a copy of the first that comes after the second is refused.
+    """
 
     epoch: int
     generation: int
+    step: int = 0
+
+    @property
+    def next(self) -> Version:
+        """Of the command that follows in the same job."""
+        return Version(self.epoch, self.generation, self.step + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One instance of a service. Weight 0 keeps its connections and gives it no new ones."""
+    """One instance of a service. Weight 0 keeps its connections and gives it no new ones.
+
+    `hypervisor_id` is the hypervisor that had the rules for it when it was sent here; None where none is needed.
+    """
 
     instance_id: UUID
     address: IPAddress
     weight: int = 1
     method: ForwardingMethod = ForwardingMethod.TUNNEL
+    hypervisor_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

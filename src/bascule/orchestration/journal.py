@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
 
 from bascule.orchestration.jobs import Job, Path, Step, walk
 from bascule.orchestration.printable import printable
@@ -17,6 +17,7 @@ from bascule.orchestration.queue import Claim
 from bascule.orchestration.tables import OrchestrationTables
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
+Guard = Callable[[Connection], None]
 _DAY = 86_400.0
 _FORGOTTEN_AT_ONCE = 100
 
@@ -30,6 +31,10 @@ class Retention:
 
 
 DEFAULT_RETENTION = Retention()
+
+
+def _anyway(_connection: Connection) -> None:
+    """Nothing keeps a node from beginning."""
 
 
 class NodeState(StrEnum):
@@ -56,6 +61,11 @@ class Journal:
         self._tables, self._transaction, self._claim, self._event = tables, transaction, claim, event
         self._retention = retention
         self.job_id = str(uuid4())
+        steps = tables.job_steps
+        # Built once: it is by far the most frequent statement of a job.
+        self._step = update(steps).where(
+            steps.c.job_id == bindparam("of_job"), steps.c.path == bindparam("at_path", type_=steps.c.path.type)
+        )
 
     def begin(self, job: Job, now: float) -> None:
         """Write the tree, everything waiting, and let go of jobs that are not kept any longer."""
@@ -85,9 +95,11 @@ class Journal:
             connection.execute(insert(self._tables.job_steps).values(state=NodeState.WAITING), rows)
             self._forget_old(connection, now)
 
-    def started(self, path: Path, now: float) -> None:
-        """A node begins."""
-        self._update(path, {"state": NodeState.RUNNING, "started_at": now})
+    def started(self, path: Path, now: float, guard: Guard = _anyway) -> None:
+        """A node begins, if `guard` lets it: asked in the same transaction."""
+        with self._transaction() as connection:
+            guard(connection)
+            self._write(connection, path, {"state": NodeState.RUNNING, "started_at": now})
 
     def ended(self, path: Path, now: float, *, output: object = None) -> None:
         """A node ended well, with this answer."""
@@ -115,11 +127,11 @@ class Journal:
             )
 
     def _update(self, path: Path, values: dict[str, object]) -> None:
-        steps = self._tables.job_steps
         with self._transaction() as connection:
-            connection.execute(
-                update(steps).where(steps.c.job_id == self.job_id, steps.c.path == written(path)).values(values)
-            )
+            self._write(connection, path, values)
+
+    def _write(self, connection: Connection, path: Path, values: dict[str, object]) -> None:
+        connection.execute(self._step, {**values, "of_job": self.job_id, "at_path": written(path)})
 
     def _forget_old(self, connection: Connection, now: float) -> None:
         """What this entity has too much of, and what is too old whosever it is; steps go with their job."""

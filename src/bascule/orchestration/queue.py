@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bascule.model.errors import LeaseLost
@@ -66,7 +66,16 @@ class Queue:
     """All methods work inside the caller's transaction; `now` is seconds since the epoch."""
 
     def __init__(self, tables: OrchestrationTables) -> None:
-        self._table = tables.reconciliations
+        self._table = table = tables.reconciliations
+        # Built once: workers ask these all the time.
+        named = and_(table.c.kind == bindparam("of_kind"), table.c.entity_id == bindparam("of_id"))
+        self._epoch = select(table.c.epoch).where(named)
+        self._held = self._epoch.with_for_update()
+        order = (table.c.priority, table.c.tenant, table.c.due_at)
+        first = self._due(table).order_by(*order).limit(1)
+        most_urgent = self._due(table.c.priority).order_by(table.c.priority).limit(1).scalar_subquery()
+        later = first.where(table.c.priority == most_urgent, table.c.tenant > bindparam("after"))
+        self._first, self._later = (each.with_for_update(skip_locked=True) for each in (first, later))
 
     def request(
         self,
@@ -153,20 +162,15 @@ class Queue:
 
     def _next(self, connection: Connection, now: float, after: str | None) -> Row[Any] | None:
         """Both questions are answered by the first entry of the index that is due, however many are waiting."""
-        table = self._table
-        order = (table.c.priority, table.c.tenant, table.c.due_at)
-        lock: dict[str, Any] = {"skip_locked": True}
         if after is not None:
-            most_urgent = self._due(now, table.c.priority).order_by(table.c.priority).limit(1).scalar_subquery()
-            later = self._due(now, table).where(table.c.priority == most_urgent, table.c.tenant > after)
-            row = connection.execute(later.order_by(*order).limit(1).with_for_update(**lock)).one_or_none()
+            row = connection.execute(self._later, {"now": now, "after": after}).one_or_none()
             if row is not None:
                 return row
-        return connection.execute(self._due(now, table).order_by(*order).limit(1).with_for_update(**lock)).one_or_none()
+        return connection.execute(self._first, {"now": now}).one_or_none()
 
-    def _due(self, now: float, what: Any) -> Select[Any]:
-        table = self._table
-        return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free(now))
+    def _due(self, what: Any) -> Select[Any]:
+        table, now = self._table, bindparam("now", type_=Float())
+        return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free())
 
     def renew(self, connection: Connection, claim: Claim, *, now: float, lease: float) -> None:
         """Keep the lease. Raises LeaseLost when another worker has claimed the entity."""
@@ -174,15 +178,13 @@ class Queue:
 
     def check(self, connection: Connection, claim: Claim) -> None:
         """Raises LeaseLost when another worker has claimed the entity; also used inside a step's own transaction."""
-        row = connection.execute(select(self._table.c.epoch).where(self._is(claim.entity))).one_or_none()
+        row = connection.execute(self._epoch, _named(claim.entity)).one_or_none()
         if row is None or row.epoch != claim.epoch:
             raise self._lost(claim)
 
     def hold(self, connection: Connection, claim: Claim) -> None:
         """Like `check`, and nobody takes the entity over before the transaction ends: its last words."""
-        row = connection.execute(
-            select(self._table.c.epoch).where(self._is(claim.entity)).with_for_update()
-        ).one_or_none()
+        row = connection.execute(self._held, _named(claim.entity)).one_or_none()
         if row is None or row.epoch != claim.epoch:
             raise self._lost(claim)
 
@@ -242,14 +244,19 @@ class Queue:
     def _is(self, entity: Entity) -> ColumnElement[bool]:
         return and_(self._table.c.kind == entity.kind, self._table.c.entity_id == entity.id)
 
-    def _free(self, now: float) -> ColumnElement[bool]:
-        return or_(self._table.c.lease_until.is_(None), self._table.c.lease_until <= now)
+    def _free(self) -> ColumnElement[bool]:
+        until = self._table.c.lease_until
+        return or_(until.is_(None), until <= bindparam("now", type_=Float()))
 
     @staticmethod
     def _lost(claim: Claim) -> LeaseLost:
         return LeaseLost(
             f"Another worker took over {claim.entity.kind} {claim.entity.id} after epoch {claim.epoch}: this run stops."
         )
+
+
+def _named(entity: Entity) -> dict[str, str]:
+    return {"of_kind": entity.kind, "of_id": entity.id}
 
 
 def _notify(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from bascule.model.errors import BasculeError, LeaseLost, Unavailable
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.jobs import Action, Job, Parallel, Path, Retry, Sequence, Step, Timeout, Try
-from bascule.orchestration.journal import Journal
+from bascule.orchestration.journal import Guard, Journal
 
 
 class Runner:
@@ -21,7 +21,7 @@ class Runner:
         self,
         *,
         perform: Callable[[Action], Awaitable[object]],
-        guard: Callable[[], None],
+        guard: Guard,
         journal: Journal,
         clock: Clock,
     ) -> None:
@@ -38,8 +38,7 @@ class Runner:
         self._journal.end(self._clock.now())
 
     async def _node(self, job: Job, path: Path) -> None:
-        self._guard()
-        self._journal.started(path, self._clock.now())
+        self._journal.started(path, self._clock.now(), self._guard)
         try:
             output = await self._body(job, path)
         except BaseException as error:

@@ -180,15 +180,11 @@ class Worker:
         log.info("job begins", kind=claim.entity.kind, entity=claim.entity.id, job=decision.sentence)
         runner = Runner(
             perform=lambda action: reconciler.perform(claim, action),
-            guard=lambda: self._guard(claim),
+            guard=lambda connection: self._queue.check(connection, claim),
             journal=Journal(self._tables, self._transaction, claim, decision.sentence, self._retention),
             clock=self._clock,
         )
         await runner.run(job)
-
-    def _guard(self, claim: Claim) -> None:
-        with self._transaction() as connection:
-            self._queue.check(connection, claim)
 
 
 async def _end(run: asyncio.Future[None], *reason: str) -> None:

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Engine
 
 from bascule.balancing.agent_client import HttpAgents
+from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
@@ -41,7 +42,8 @@ async def run(settings: OrchestratorSettings) -> None:
     migrate(engine)
     database, clock, agents = Database(engine), SystemClock(), HttpAgents()
     bell = _bell(engine)
-    workers = _workers(settings, database, agents, bell)
+    missed = Missed()
+    workers = _workers(settings, database, agents, bell, missed)
     heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
@@ -49,6 +51,7 @@ async def run(settings: OrchestratorSettings) -> None:
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        missed=missed,
         publish=heard.publish,
     )
     coroutines = [*(worker.run() for worker in workers), watch.run(), *heard.work]
@@ -74,10 +77,16 @@ def _bell(engine: Engine) -> PostgreSQLBell | None:
 
 
 def _workers(
-    settings: OrchestratorSettings, database: Database, agents: HttpAgents, bell: PostgreSQLBell | None
+    settings: OrchestratorSettings,
+    database: Database,
+    agents: HttpAgents,
+    bell: PostgreSQLBell | None,
+    missed: Missed,
 ) -> list[Worker]:
     clock = SystemClock()
-    reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=Queue(orchestration))
+    reconciler = LoadBalancerReconciler(
+        database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
+    )
     return [
         Worker(
             name=f"{settings.worker_name}-{number}",

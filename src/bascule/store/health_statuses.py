@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, select, true
+from sqlalchemy import ColumnElement, Connection, bindparam, select, true
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -17,6 +17,10 @@ from bascule.store import tables
 
 FRESH_FOR = 30.0  # seconds; an older verdict says nothing about now
 _TABLE = tables.health_statuses
+# Every node's, once a second.
+_LOCKED = select(tables.lb_nodes.c.id).where(tables.lb_nodes.c.id == bindparam("of")).with_for_update(key_share=True)
+_MINE = select(_TABLE).where(_TABLE.c.lb_node_id == bindparam("of"))
+_SEEN = sql_update(_TABLE).where(_TABLE.c.lb_node_id == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +35,16 @@ class HealthStatus:
 def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHealth], now: float) -> None:
     """What a node reports now, in place of everything it reported before."""
     # Every orchestrator watches: two at once would both delete, and then both insert.
-    nodes = tables.lb_nodes
-    connection.execute(select(nodes.c.id).where(nodes.c.id == str(node_id)).with_for_update(key_share=True))
+    connection.execute(_LOCKED, {"of": str(node_id)})
     mine = _TABLE.c.lb_node_id == str(node_id)
     wanted = {(str(row.service_id), str(row.instance_id)): (row.health.value, row.message) for row in rows}
     present = {
         (row.service_id, row.instance_id): (row.health, row.message)
-        for row in connection.execute(select(_TABLE).where(mine))
+        for row in connection.execute(_MINE, {"of": str(node_id)})
     }
     if wanted == present:
         # By far the most frequent case: one statement, however many instances there are.
-        connection.execute(sql_update(_TABLE).where(mine).values(observed_at=now))
+        connection.execute(_SEEN, {"of": str(node_id), "observed_at": now})
         return
     connection.execute(sql_delete(_TABLE).where(mine))
     values = [
@@ -77,7 +80,8 @@ def _placed(connection: Connection, which: ColumnElement[bool]) -> list[HealthSt
         .join(
             placements,
             (placements.c.load_balancer_id == services.c.load_balancer_id)
-            & (placements.c.lb_node_id == _TABLE.c.lb_node_id),
+            & (placements.c.lb_node_id == _TABLE.c.lb_node_id)
+            & ~placements.c.leaving,
         )
         .where(which)
         .order_by(services.c.position, _TABLE.c.instance_id, _TABLE.c.lb_node_id)

@@ -16,6 +16,7 @@ from bascule.store import tables
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.hypervisors
+_ALL = select(_TABLE).order_by(_TABLE.c.name)
 
 
 def insert(connection: Connection, hypervisor: Hypervisor) -> None:
@@ -26,7 +27,7 @@ def insert(connection: Connection, hypervisor: Hypervisor) -> None:
 
 def list_all(connection: Connection) -> list[Hypervisor]:
     """Every hypervisor, by name."""
-    return [_noun(row) for row in connection.execute(select(_TABLE).order_by(_TABLE.c.name))]
+    return [_noun(row) for row in connection.execute(_ALL)]
 
 
 def get(connection: Connection, hypervisor_id: UUID) -> Hypervisor:

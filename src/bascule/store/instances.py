@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    bindparam,
     func,
     select,
 )
@@ -33,6 +34,8 @@ from bascule.store import tables
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.instances
+_ALL = select(_TABLE).order_by(_TABLE.c.instance_pool_id, _TABLE.c.position)
+_OF_POOLS = _ALL.where(_TABLE.c.instance_pool_id.in_(bindparam("pools", expanding=True)))
 
 
 def insert(connection: Connection, pool_id: UUID, instance: Instance) -> None:
@@ -51,11 +54,9 @@ def insert(connection: Connection, pool_id: UUID, instance: Instance) -> None:
 
 def by_pool(connection: Connection, pool_ids: Sequence[UUID] | None = None) -> dict[UUID, list[Instance]]:
     """The members of these pools (of all when None), each pool's oldest first."""
-    query = select(_TABLE).order_by(_TABLE.c.instance_pool_id, _TABLE.c.position)
-    if pool_ids is not None:
-        query = query.where(_TABLE.c.instance_pool_id.in_([str(pool_id) for pool_id in pool_ids]))
     found: dict[UUID, list[Instance]] = defaultdict(list)
-    for row in connection.execute(query):
+    wanted = {"pools": [str(pool_id) for pool_id in pool_ids or ()]}
+    for row in connection.execute(_ALL) if pool_ids is None else connection.execute(_OF_POOLS, wanted):
         found[UUID(row.instance_pool_id)].append(_noun(row))
     return found
 

@@ -17,6 +17,7 @@ from bascule.store import node_states, tables
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.lb_nodes
+_ALL = select(_TABLE).order_by(_TABLE.c.name)
 
 
 def insert(connection: Connection, node: LBNode) -> None:
@@ -27,7 +28,7 @@ def insert(connection: Connection, node: LBNode) -> None:
 
 def list_all(connection: Connection) -> list[LBNode]:
     """Every LB node, by name."""
-    return [_noun(row) for row in connection.execute(select(_TABLE).order_by(_TABLE.c.name))]
+    return [_noun(row) for row in connection.execute(_ALL)]
 
 
 def get(connection: Connection, node_id: UUID) -> LBNode:

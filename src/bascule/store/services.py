@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import (
     Connection,
     Row,
+    bindparam,
     func,
     select,
 )
@@ -31,6 +32,7 @@ from bascule.model.virtual_services import ForwardingMethod, Persistence
 from bascule.store import tables
 
 _TABLE = tables.services
+_OF = select(_TABLE).where(_TABLE.c.load_balancer_id == bindparam("of")).order_by(_TABLE.c.position)
 # Fields that a row of an older version lacks take their defaults.
 _HEALTH_CHECK: TypeAdapter[HealthCheck] = TypeAdapter(HealthCheck)
 
@@ -53,10 +55,7 @@ def insert(connection: Connection, load_balancer_id: UUID, service: Service) -> 
 
 def of(connection: Connection, load_balancer_id: UUID) -> tuple[Service, ...]:
     """The services of one load balancer, oldest first."""
-    rows = connection.execute(
-        select(_TABLE).where(_TABLE.c.load_balancer_id == str(load_balancer_id)).order_by(_TABLE.c.position)
-    )
-    return tuple(_noun(row) for row in rows)
+    return tuple(_noun(row) for row in connection.execute(_OF, {"of": str(load_balancer_id)}))
 
 
 def by_load_balancer(connection: Connection) -> dict[UUID, list[Service]]:

@@ -144,6 +144,8 @@ placements = Table(
     metadata,
     Column("load_balancer_id", _ID, ForeignKey("load_balancers.id"), primary_key=True),
     Column("lb_node_id", _ID, ForeignKey("lb_nodes.id"), primary_key=True),
+    # It shall not carry it any more, and has not confirmed that it does not.
+    Column("leaving", Boolean, nullable=False, server_default=false()),
 )
 
 operations = _noun(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -39,6 +40,17 @@ def test_an_older_version_is_refused(version: tuple[int, int]) -> None:
         fencing.put(state, order(*version))
     with pytest.raises(StaleCommand):
         fencing.remove(state, LB, Version(*version))
+
+
+def test_the_commands_of_one_job_have_an_order() -> None:
+    """A copy of its first command that comes after its second is refused; the second again is obeyed."""
+    first = order(5, 7)
+    second = replace(first, version=first.version.next)
+    state = told(first, second)
+    assert fencing.put(state, second) == state
+    with pytest.raises(StaleCommand):
+        fencing.put(state, first)
+    assert fencing.put(state, order(5, 8)).of(LB) == order(5, 8)
 
 
 def test_a_late_command_does_not_bring_back_what_was_removed() -> None:

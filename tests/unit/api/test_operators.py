@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from bascule.orchestration.queue import Priority
 from bascule.store import drift_findings, placements
@@ -28,6 +28,23 @@ def test_an_lb_node_goes_when_it_is_disabled_and_empty(api: Installation) -> Non
     assert api.operators.put(path, json={"enabled": False}).json()["enabled"] is False
     assert api.operators.delete(path).status_code == 204
     assert api.operators.get(path).status_code == 404
+
+
+def test_a_dead_lb_node_goes_with_what_it_carried(api: Installation) -> None:
+    """Not while it is enabled; then an operator's word is enough, and its load balancers are looked at again."""
+    load_balancer = UUID(api.load_balancer(name="shop"))
+    node = api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"]
+    path = f"/admin/v1/lb-nodes/{node}"
+    with api.database.write() as connection:
+        placements.replace(connection, load_balancer, frozenset(), leaving=frozenset([UUID(node)]))
+    assert api.operators.delete(f"{path}?dead=true").json()["code"] == "in-use"
+    assert api.operators.put(path, json={"enabled": False}).status_code == 200
+    assert "--dead" in api.operators.delete(path).json()["detail"]
+    assert api.operators.delete(f"{path}?dead=true").status_code == 204
+    with api.database.read() as connection:
+        assert placements.leaving(connection, load_balancer) == frozenset()
+        reasons = connection.execute(select(orchestration.reconciliations.c.reasons)).scalars().one()
+    assert "LB node lb-1 is dead" in reasons
 
 
 def test_names_of_machines_are_unique(api: Installation) -> None:

@@ -108,7 +108,8 @@ def test_a_node_is_taken_for_what_its_agent_runs() -> None:
     wrong = replace(inventory, lb_nodes=(replace(first, runs="xdp"), *others))
     event = decide(wrong).event
     assert isinstance(event, Converge)
-    assert event.placements == frozenset({ipvs(2).id, ipvs(3).id})
+    assert event.placements is not None
+    assert event.placements.nodes == frozenset({ipvs(2).id, ipvs(3).id})
     assert "lb1 is registered with the data plane ipvs, and its agent runs xdp" in event.incomplete
     alone = replace(inventory, lb_nodes=(replace(first, runs="xdp"),))
     with pytest.raises(Unavailable, match=r"nodes run xdp.*lb1 is registered with the data plane ipvs"):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bascule.balancing.decide import decide
 from bascule.balancing.events import Converge
 from bascule.balancing.steps.forwarding import ApplyForwarding
+from bascule.balancing.steps.serving import Serve
 from bascule.model.configurations import BalancerConfiguration
 from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
@@ -79,11 +80,13 @@ def test_a_removed_instance_leaves_lb_nodes_before_its_rules_go() -> None:
 
 
 def test_a_migrated_instance_has_rules_on_both_hypervisors_meanwhile() -> None:
-    """The new hypervisor is ready before the old one forgets, and LB nodes need not hear of it."""
+    """The new hypervisor is ready before LB nodes hear where the instance is, and the old one forgets after that."""
     world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1),))
     world.change(members=(instance(1, 2),))
     assert titles(world) == [
         "apply 1 rules on hv2",
+        "serve 1 services on lb1",
+        "serve 1 services on lb2",
         "remove every rule from hv1",
         "record generation 2 as running",
     ]
@@ -106,7 +109,7 @@ def test_deletion_withdraws_lets_routers_converge_and_then_removes() -> None:
 
 
 def test_deletion_keeps_the_address_while_a_silent_node_may_hold_it() -> None:
-    """The record is not deleted until the silent node answers or is disabled."""
+    """The record is not deleted until the silent node answers or is said to be dead; disabling it is not enough."""
     world = running(nodes=(lb_node(1), lb_node(2)))
     world.change(state=LoadBalancerState.DELETING)
     world.agents.node(lb_node(1).id).reachable = False
@@ -114,8 +117,75 @@ def test_deletion_keeps_the_address_while_a_silent_node_may_hold_it() -> None:
         run_some(world, CHANCE, 100)
     assert not world.deleted
     world.nodes = (replace(lb_node(1), enabled=False), lb_node(2))
+    run_some(world, CHANCE, 100)
+    assert not world.deleted
+    world.nodes, world.placements = (lb_node(2),), world.placements - {lb_node(1).id}  # `bascule node delete --dead`
     converge(world, CHANCE)
     assert world.deleted
+
+
+def test_deletion_waits_for_a_node_that_was_left_while_it_was_silent() -> None:
+    """Disabled, silent, then enabled again elsewhere: it may announce still, so the address waits."""
+    world = running(nodes=(lb_node(1), lb_node(2), lb_node(3)))
+    left = next(node for node in world.nodes if node.id in world.placements)
+    world.agents.node(left.id).reachable = False
+    world.change(nodes=tuple(replace(node, enabled=node != left) for node in world.nodes))
+    converge(world, CHANCE)
+    assert left.id not in world.placements
+    assert world.leaving == {left.id}
+    world.change(nodes=tuple(replace(node, enabled=True) for node in world.nodes))
+    converge(world, CHANCE)
+    world.change(state=LoadBalancerState.DELETING)
+    run_some(world, CHANCE, 100)
+    assert not world.deleted
+    world.agents.node(left.id).reachable = True
+    converge(world, CHANCE)
+    assert world.deleted
+    assert LB_ID not in world.agents.node(left.id).balancers
+
+
+def test_rules_stay_for_a_disabled_node_that_missed_one_message() -> None:
+    """A node that drains and does not answer once may send on: its rules go only after it has."""
+    world = running(nodes=(lb_node(1), lb_node(2), lb_node(3)))
+    left = next(node for node in world.nodes if node.id in world.placements)
+    world.agents.node(left.id).reachable = False
+    nodes = tuple(replace(node, enabled=node != left) for node in world.nodes)
+    world.change(nodes=nodes, members=(instance(1, 1),))
+    converge(world, CHANCE)
+    assert world.agents.node(hypervisor(2).id).forwarding[LB_ID].rules
+    world.agents.node(left.id).reachable = True
+    converge(world, CHANCE)
+    assert LB_ID not in world.agents.node(hypervisor(2).id).forwarding
+    assert not world.leaving
+
+
+def test_a_node_that_is_left_refuses_what_was_sent_to_it_before() -> None:
+    """A command to a node that carries nothing yet may be on its way: leaving the node tells it to refuse that."""
+    world = World(nodes=(lb_node(1), lb_node(2), lb_node(3)))
+    job = world.next_job()
+    assert job is not None
+    steps = any_order(job, CHANCE)
+    late = next(step.action for step in steps if isinstance(step.action, Serve))
+    world.perform(steps[0].action)  # places it, and tells no node yet
+    world.change(nodes=tuple(replace(node, enabled=node != late.node) for node in world.nodes))
+    converge(world, CHANCE)
+    with pytest.raises(StaleCommand):
+        world.perform(late)
+
+
+def test_a_copy_of_a_command_does_not_undo_the_next_one() -> None:
+    """A doubled message to serve, which comes after the one to announce, is refused."""
+    world = World(nodes=(lb_node(1), lb_node(2)))
+    job = world.next_job()
+    assert job is not None
+    steps = any_order(job, CHANCE)
+    for step in steps:
+        world.perform(step.action)
+    for step in steps:
+        if isinstance(step.action, Serve):
+            with pytest.raises(StaleCommand):
+                world.perform(step.action)
+    assert all(world.agents.node(node.id).balancers[LB_ID].announced for node in world.nodes)
 
 
 def test_a_silent_node_does_not_hold_up_the_others() -> None:
@@ -156,6 +226,20 @@ def test_an_instance_on_a_silent_hypervisor_joins_only_when_it_answers() -> None
     world.agents.node(hypervisor(2).id).reachable = True
     converge(world, CHANCE)
     assert len(world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends) == 3
+
+
+def test_an_instance_that_moves_to_a_silent_hypervisor_waits_for_it() -> None:
+    """What its old hypervisor confirmed does not count on the new one."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1), instance(2, 2)))
+    world.agents.node(hypervisor(2).id).reachable = False
+    moved = replace(instance(1, 1), hypervisor_id=hypervisor(2).id)
+
+    world.change(members=(moved, instance(2, 2)))
+    world.epoch += 1
+    event = decide(world.inventory()).event
+    assert isinstance(event, Converge)
+    served = {backend.address for each in event.serving if each.serve for backend in each.serve.services[0].backends}
+    assert served == {instance(2, 2).address}
 
 
 def test_a_node_that_cannot_serve_does_not_hold_up_the_others() -> None:

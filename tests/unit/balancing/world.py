@@ -19,11 +19,10 @@ from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.hands import BalancingAction, Hands
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.plan import plan
-from bascule.balancing.steps.records import RecordDeleted, RecordPlacements, RecordRunning
+from bascule.balancing.steps.records import RecordDeleted, RecordLeft, RecordPlacements, RecordRunning
 from bascule.balancing.steps.serving import StopServing
 from bascule.balancing.strays import strays
 from bascule.model.addresses import IPAddress
-from bascule.model.configurations import ServiceConfiguration
 from bascule.model.errors import BasculeError
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 from bascule.model.instance_pools import Instance, InstancePool
@@ -89,7 +88,7 @@ class World:
     agents: FakeAgents = field(default_factory=FakeAgents)
     slept: float = 0.0
     born: int = 2
-    written_off: dict[UUID, tuple[ServiceConfiguration, ...] | None] = field(default_factory=dict)
+    leaving: frozenset[UUID] = frozenset()
 
     def load_balancer(self) -> LoadBalancer:
         """The expected state as the store would give it."""
@@ -118,6 +117,7 @@ class World:
             epoch=self.epoch,
             pools={POOL_ID: InstancePool(id=POOL_ID, name="pool", members=self.members)},
             placements=self.placements,
+            leaving=self.leaving,
             loads=dict.fromkeys(self.placements, 1),
             lb_nodes=tuple(self._lb_node_view(node) for node in self.nodes),
             hypervisors=tuple(self._hypervisor_view(host) for host in self.hosts),
@@ -151,7 +151,9 @@ class World:
             assert carried is None or not carried.announced, "withdraw before remove"
         match action:
             case RecordPlacements():
-                self.placements = action.lb_node_ids
+                self.placements, self.leaving = action.lb_node_ids, action.leaving
+            case RecordLeft():
+                self.leaving -= action.lb_node_ids
             case RecordRunning():
                 self._check_promise()
                 self.recorded, self.state = action.generation, LoadBalancerState.RUNNING
@@ -202,13 +204,7 @@ class World:
         homes = {member.address: member.hypervisor_id for member in self.members}
         for node in self.nodes:
             carried = self.agents.node(node.id).balancers.get(LB_ID)
-            if not node.enabled and not self.agents.node(node.id).reachable:
-                # Disabling a silent node is how an operator says that it is dead; until it is told something new,
-                # what it carries when it comes back is nobody's promise.
-                self.written_off[node.id] = None if carried is None else carried.services
-            if carried is None or carried.services == self.written_off.get(node.id):
-                continue
-            for found in carried.services:
+            for found in () if carried is None else carried.services:
                 for backend in found.backends:
                     if backend.address in homes:
                         self._check_rule(homes[backend.address], backend.address, found.port)

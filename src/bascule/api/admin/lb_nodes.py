@@ -69,18 +69,27 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
 
 
 @router.delete("/{id}", status_code=204)
-def delete_lb_node(context: Ctx, id: UUID) -> None:  # noqa: A002
-    """Forget an LB node. Refused until it is disabled and carries nothing."""
+def delete_lb_node(context: Ctx, id: UUID, dead: bool = False) -> None:  # noqa: A002
+    """Forget an LB node. Refused until it is disabled and has confirmed that it carries nothing.
+
+    `dead` is an operator's word for a silent machine: it is switched off for good, draws no traffic, and need not
+    confirm anything. Addresses that it held may be given to others, and rules that it sent by are removed.
+    """
     with context.database.write() as connection:
         node = lb_nodes.lock_for_change(connection, id)
-        carried = [load_balancers.get(connection, one).name for one in placements.on_node(connection, id)]
-        if carried:
+        carried = placements.on_node(connection, id)
+        if carried and not dead:
+            names = ", ".join(load_balancers.get(connection, one).name for one in carried)
             raise InUse(
-                f"LB node {node.name} carries {', '.join(carried)}: disable it, and delete it once they have moved."
+                f"LB node {node.name} carries {names}: disable it, and delete it once they have moved. If the machine"
+                " is switched off for good, disable it and delete it as dead (bascule node delete NAME --dead)."
             )
         if node.enabled:
             raise InUse(f"LB node {node.name} is enabled: disable it first, so that nothing is placed on it meanwhile.")
+        placements.forget_node(connection, id)
         lb_nodes.delete(connection, id)
+        reason, now = f"LB node {node.name} is dead", context.clock.now()
+        changes.request(connection, carried, priority=Priority.OPERATOR, reason=reason, now=now)
 
 
 def _reconcile_all(context: Ctx, connection: Connection, reason: str) -> None:

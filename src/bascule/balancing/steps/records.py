@@ -13,10 +13,11 @@ from bascule.store.changes import ENTITY_KIND
 
 @dataclass(frozen=True, slots=True)
 class RecordPlacements:
-    """Write down which LB nodes shall carry the load balancer, before any of them does."""
+    """Write down which LB nodes shall carry the load balancer, before any of them does, and which may do so still."""
 
     load_balancer_id: UUID
     lb_node_ids: frozenset[UUID]
+    leaving: frozenset[UUID] = frozenset()
 
     @property
     def title(self) -> str:
@@ -26,7 +27,25 @@ class RecordPlacements:
     async def perform(self, hands: Hands) -> None:
         """Write."""
         with hands.transaction() as connection:
-            placements.replace(connection, self.load_balancer_id, self.lb_node_ids)
+            placements.replace(connection, self.load_balancer_id, self.lb_node_ids, leaving=self.leaving)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLeft:
+    """LB nodes confirmed that they carry the load balancer no more, and will obey nothing older."""
+
+    load_balancer_id: UUID
+    lb_node_ids: frozenset[UUID]
+
+    @property
+    def title(self) -> str:
+        """One line for a human."""
+        return f"record that {len(self.lb_node_ids)} LB nodes are left"
+
+    async def perform(self, hands: Hands) -> None:
+        """Write."""
+        with hands.transaction() as connection:
+            placements.left(connection, self.load_balancer_id, self.lb_node_ids)
 
 
 @dataclass(frozen=True, slots=True)

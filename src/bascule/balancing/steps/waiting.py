@@ -39,4 +39,7 @@ class AwaitSilentNodes:
 
     async def perform(self, hands: Hands) -> None:  # noqa: ARG002  the interface of steps
         """Fail with the way out."""
-        raise Unavailable(f"{self.names} does not answer and may still hold the address: start it or disable the node.")
+        raise Unavailable(
+            f"{self.names} does not answer and may still hold the address: start its agent, or, when the machine is"
+            " switched off for good, disable the node and delete it as dead (bascule node delete NAME --dead)."
+        )
