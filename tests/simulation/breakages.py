@@ -20,6 +20,7 @@ from bascule.balancing.events import Converge, Event, Remove
 from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.queue import Claim, Queue
 from bascule.orchestration.reconciler import Decision
+from tests.simulation.profile import SLEEPY, Profile
 
 
 @contextmanager
@@ -99,6 +100,13 @@ def leases_are_ignored() -> Iterator[None]:
 
 
 @contextmanager
+def lost_leases_go_unnoticed() -> Iterator[None]:
+    """A worker goes on with a job that another one has taken over."""
+    with patch.object(Queue, "check", lambda _self, _connection, _claim: None):
+        yield
+
+
+@contextmanager
 def silent_nodes_are_not_waited_for() -> Iterator[None]:
     """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
     real = deciding._remove
@@ -119,6 +127,7 @@ class Breakage:
     broken: Callable[[], AbstractContextManager[None]]
     rule: str
     seeds: range
+    profile: Profile | None = None
 
 
 BREAKAGES = {
@@ -128,5 +137,6 @@ BREAKAGES = {
     "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
+    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(20), SLEEPY),
     "silent nodes are not waited for": Breakage(silent_nodes_are_not_waited_for, "one holder per address", range(60)),
 }

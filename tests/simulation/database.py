@@ -37,6 +37,7 @@ class Engines:
 
     def __init__(self) -> None:
         self.engine: Engine = open_database("sqlite://")
+        self.connection = self.engine.connect()
         migrate(self.engine)
         pooled = self.engine.raw_connection()
         self.raw: Any = pooled.driver_connection
@@ -53,18 +54,18 @@ class Engines:
 
 
 class SimulatedDatabase(Database):
-    """The database as one process sees it."""
+    """The database as one process sees it. One connection serves them all: no transaction is open while others run."""
 
-    def __init__(self, engine: Engine, process: Process, weather: Weather) -> None:
-        super().__init__(engine)
-        self._process, self._weather = process, weather
+    def __init__(self, engines: Engines, process: Process, weather: Weather) -> None:
+        super().__init__(engines.engine)
+        self._connection, self._process, self._weather = engines.connection, process, weather
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write; the process may die before it, in it or after it."""
         self._begin()
-        with super().write() as connection:
-            yield connection
+        with self._connection.begin():
+            yield self._connection
         self._weather.committed(self._process)
         self._process.step()
         weather = self._weather
@@ -76,8 +77,8 @@ class SimulatedDatabase(Database):
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""
         self._begin()
-        with super().read() as connection:
-            yield connection
+        with self._connection.begin():
+            yield self._connection
 
     def _begin(self) -> None:
         self._process.step()

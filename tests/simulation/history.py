@@ -13,6 +13,7 @@ from tests.simulation.chance import quiet, seeded
 from tests.simulation.database import Engines
 from tests.simulation.faults import Troublemaker
 from tests.simulation.orchestrators import Orchestrator
+from tests.simulation.profile import Profile, draw
 from tests.simulation.rules import Broken
 from tests.simulation.settled import lacking
 from tests.simulation.users import Users, furnish
@@ -56,8 +57,8 @@ async def _furnish(made: Engines) -> None:
     furnish(made)
 
 
-def simulate(seed: int) -> Outcome:
-    """Let everything happen that this seed means."""
+def simulate(seed: int, profile: Profile | None = None) -> Outcome:
+    """Let everything happen that this seed means; with the faults of `profile`, if it is given."""
     chance = Random(seed)
     shared = engines()
     shared.start_over()
@@ -66,7 +67,7 @@ def simulate(seed: int) -> Outcome:
     gc.disable()  # a history is short: what it leaves behind is collected between two of them
     try:
         with seeded(chance), quiet():
-            return loop.run_until_complete(_history(seed, shared, chance))
+            return loop.run_until_complete(_history(seed, shared, chance, profile))
     finally:
         gc.enable()
         loop.close()
@@ -77,8 +78,8 @@ def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> 
         loop.default_exception_handler(context)
 
 
-async def _history(seed: int, shared: Engines, chance: Random) -> Outcome:
-    world = World(seed, shared, chance)
+async def _history(seed: int, shared: Engines, chance: Random, profile: Profile | None) -> Outcome:
+    world = World(seed, shared, chance, profile or draw(chance))
     orchestrators = [Orchestrator(world, "north", workers=2), Orchestrator(world, "south", workers=1)]
     users, trouble = Users(world), Troublemaker(world, orchestrators)
     for machine in world.machines:

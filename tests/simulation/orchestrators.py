@@ -42,7 +42,7 @@ class Orchestrator:
         name = self._name if chance.random() < 0.7 else f"{self._name}-{self._births}"
         self.process = process = Process(name)
         process.on_death = self._died
-        database, clock = SimulatedDatabase(world.engines.engine, process, world), ProcessClock(process)
+        database, clock = SimulatedDatabase(world.engines, process, world), ProcessClock(process)
         agents = SimulatedAgents(world, process)
         missed = Missed()
         reconciler = LoadBalancerReconciler(

@@ -42,6 +42,21 @@ class Profile:
     users: int  # changes that users and operators ask for
 
 
+SLEEPY = Profile(
+    faults=(Fault.ORCHESTRATOR_STALLS,),
+    pause=2.5,
+    lost_request=0.0,
+    lost_answer=0.0,
+    doubled=0.0,
+    late=0.4,
+    refused_transaction=0.0,
+    unknown_commit=0.0,
+    trouble=16.0,
+    users=10,
+)
+"""Jobs that last, for workers that sleep longer than their leases: few seeds draw this by themselves."""
+
+
 def draw(chance: Random) -> Profile:
     """A profile."""
 

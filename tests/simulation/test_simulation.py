@@ -46,6 +46,6 @@ def test_a_broken_rule_is_found(name: str) -> None:
     """Code that breaks a rule does not survive the seeds, and it is that rule which fails."""
     breakage = BREAKAGES[name]
     with breakage.broken():
-        outcome = next((found for seed in breakage.seeds if (found := simulate(seed)).broken), None)
+        outcome = next((found for seed in breakage.seeds if (found := simulate(seed, breakage.profile)).broken), None)
     assert outcome is not None
     assert outcome.rule == breakage.rule

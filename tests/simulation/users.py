@@ -76,7 +76,7 @@ class Users:
     def __init__(self, world: World) -> None:
         self._world, self._chance = world, world.chance
         process = Process("api")
-        database = SimulatedDatabase(world.engines.engine, process, world)
+        database = SimulatedDatabase(world.engines, process, world)
         self._context = _context(database, ProcessClock(process), lambda: self._chance.getrandbits(64))
         self._database = Database(world.engines.engine)
         self._numbers = iter(range(100, 250))

@@ -16,7 +16,7 @@ from bascule.store import hypervisors, lb_nodes
 from bascule.store.database import Database
 from tests.simulation.database import Engines
 from tests.simulation.machines import HostMachine, LBMachine, Machine
-from tests.simulation.profile import draw
+from tests.simulation.profile import Profile
 from tests.simulation.rules import Broken, Rules
 from tests.simulation.virtual_time import Process
 
@@ -42,9 +42,9 @@ class ProcessClock:
 class World:
     """Everything that one seed makes happen. `over` is done when a rule is broken."""
 
-    def __init__(self, seed: int, engines: Engines, chance: Random) -> None:
+    def __init__(self, seed: int, engines: Engines, chance: Random, profile: Profile) -> None:
         self.seed, self.chance, self.engines = seed, chance, engines
-        self.profile = draw(chance)
+        self.profile = profile
         self.faulty = True
         self.database_away = False
         self.faults: Counter[str] = Counter()

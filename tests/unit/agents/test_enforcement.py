@@ -13,6 +13,7 @@ from bascule.agents.lb_node.serving import Desired
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.model.addresses import IPAddress
+from bascule.model.errors import SystemFailure
 from bascule.model.virtual_services import VirtualService
 from tests.unit.agents.builders import VIP, balancer, service
 
@@ -132,3 +133,27 @@ def test_what_was_not_seen_withdrawn_counts_as_announced() -> None:
     diary.announcer.broken = "BIRD is stuck."
     leaving = replace(desire(VIP), announced=frozenset())
     assert diary.enforcement.apply(leaving).announcer.announced == {VIP}
+
+
+def test_new_services_that_the_data_plane_refuses_are_not_in_force() -> None:
+    """The address is served as before, so it stays announced; but nobody is told that it follows its new order."""
+
+    class DataPlane(FakeDataPlane):
+        full = False
+
+        def enforce(self, addresses: Set[IPAddress], services: tuple[VirtualService, ...]) -> tuple[str, ...]:
+            if self.full:
+                raise SystemFailure("The table is full.")
+            return super().enforce(addresses, services)
+
+    data_plane = DataPlane()
+    enforcement = Enforcement(data_plane, FakeAnnouncer())
+    other = balancer(service(), number=int(OTHER), address=OTHER)
+    old, new = (balancer(*services, number=int(VIP), address=VIP) for services in ((service(),), ()))
+    assert enforcement.apply(serving.desire([old, other], {}, frozenset())).of == (old, other)
+    data_plane.full = True
+    refused = enforcement.apply(serving.desire([new, other], {}, frozenset()))
+    assert refused.announcer.announced == {VIP, OTHER}
+    assert refused.of == (other,)
+    data_plane.full = False
+    assert enforcement.apply(serving.desire([new, other], {}, frozenset())).of == (new, other)

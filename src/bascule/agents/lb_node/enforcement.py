@@ -48,6 +48,8 @@ class Enforcement:
         self._data_plane = data_plane
         self._announcer = announcer
         self._started: set[str] = set()
+        self._of: tuple[BalancerConfiguration, ...] = ()
+        self._refused = False
         self._served: tuple[Set[IPAddress], object] | None = None
         self._drawn: Set[IPAddress] | None = None
         self._heard: AnnouncerReport | None = None
@@ -78,7 +80,7 @@ class Enforcement:
         return Observation(
             data_plane=data_plane,
             announcer=announcer,
-            of=desired.of,
+            of=self._followed(desired, data_plane),
             changes=tuple(current.changes),
             repairs=tuple(current.repairs),
             problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),
@@ -117,10 +119,25 @@ class Enforcement:
             return DataPlaneReport()
         wanted = (desired.addresses, desired.services)
         done = current.attempt("data plane", lambda: self._data_plane.enforce(*wanted))
+        self._refused = done is None
         if done is not None:
             current.note(done, asked_for=self._served != wanted)
             self._served = wanted
         return current.attempt("data plane", self._data_plane.observe) or DataPlaneReport()
+
+    def _followed(self, desired: Desired, report: DataPlaneReport) -> tuple[BalancerConfiguration, ...]:
+        """The configurations in force: all, but after a refusal only those that were, or that the data plane shows.
+
+        An address may be ready by its old services: whoever asked for new ones must hear that they are not there.
+        """
+        if not self._refused:
+            self._of = desired.of
+        else:
+            has = {service.key: {each.address for each in service.backends} for service in report.services}
+            wants = {service.key: {each.address for each in service.backends} for service in desired.services}
+            differing = {key.address for key in has.keys() | wants.keys() if has.get(key) != wants.get(key)}
+            self._of = tuple(each for each in desired.of if each in self._of or each.address not in differing)
+        return self._of
 
     def _announce(self, addresses: frozenset[IPAddress], current: Pass) -> None:
         done = current.attempt("announcer", lambda: self._announcer.enforce(addresses))
