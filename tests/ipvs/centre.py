@@ -128,6 +128,18 @@ class Centre(Hosts):
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
+    def unplug(self, name: str) -> None:
+        """Take an instance off the network."""
+        self.ip(name, "link set eth0 down")
+
+    def plug(self, name: str) -> None:
+        """Put it back: a link that was down has lost its IPv6 addresses and all of its routes."""
+        self.ip(name, "link set eth0 up", f"addr replace {ADDRESSES[6][name]}/128 dev eth0 nodad")
+        self._route_instance(name)
+
+    def _route_instance(self, name: str) -> None:
+        self.ip(name, "route add default via 169.254.1.1 dev eth0 onlink", "route add default via fe80::1 dev eth0")
+
     def connect(self, port: int = 80, family: int = 4, source: str | None = None) -> socket.socket:
         """A client's connection to the VIP."""
         vip, own = (str(VIPS[family]), port), (source or CLIENTS[family], 0)
@@ -216,7 +228,7 @@ class Centre(Hosts):
         self.ip("hv", "route add default via 10.20.0.254", "route add default via fd00:20::fe")
         for name in INSTANCES:
             self.ip("hv", *(f"route add {ADDRESSES[family][name]} dev {name}" for family in VIPS))
-            self.ip(name, "route add default via 169.254.1.1 dev eth0 onlink", "route add default via fe80::1 dev eth0")
+            self._route_instance(name)
         for host in ("router", "hv"):
             self.sysctl(host, ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         for host in ("router", "lb", "lb2", "hv"):

@@ -48,13 +48,13 @@ def test_an_instance_that_fails_is_left_out_until_it_is_back(centre: Centre, nod
     web = replace(WEB, health_check=replace(TCP_CHECK, on_failure=on_failure))
     serve(node, web)
     assert healths(node) == {ONE: Health.SUCCESS, TWO: Health.SUCCESS}
-    centre.ip("two", "link set eth0 down")
+    centre.unplug("two")
     until(node, web, condition=lambda: healths(node)[TWO] is Health.FAILURE)
     assert {centre.ask()[0] for _ in range(6)} == {"one"}
     inhibited = f"{TWO}:80" in node.do("ipvsadm -Sn")
     assert inhibited == (on_failure is OnFailure.INHIBIT)
     assert node.enforce(web) == ()
-    centre.ip("two", "link set eth0 up", "route add default via 169.254.1.1 dev eth0 onlink")
+    centre.plug("two")
     until(node, web, condition=lambda: healths(node)[TWO] is Health.SUCCESS)
     assert {centre.ask()[0] for _ in range(6)} == {"one", "two"}
 

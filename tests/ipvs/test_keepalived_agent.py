@@ -72,11 +72,11 @@ async def life(centre: Centre, settings: LBAgentSettings, folder: Path) -> None:
     assert (answer.problems, answer.ready, answer.announced) == ((), True, True)
     assert [each.health for each in answer.health] == [WELL, WELL]
     assert (await asyncio.to_thread(centre.ask))[0] in {"one", "two"}
-    centre.ip("two", "link set eth0 down")
+    centre.unplug("two")
     await until(agent, lambda report: healths(report) == [WELL, ILL])
     assert {(await asyncio.to_thread(centre.ask))[0] for _ in range(4)} == {"one"}
     await until(agent, lambda _: f"backend {SERVICE} {TWO} {TARGET_PORT} down\n" in (folder / "told").read_text())
-    centre.ip("two", "link set eth0 up", "route add default via 169.254.1.1 dev eth0 onlink")
+    centre.plug("two")
     await until(agent, lambda report: healths(report) == [WELL, WELL])
     await agent.close()
     before = keepalived_bench.pids(folder / settings.node_name / f"bascule-{settings.node_name}-{VIP}")
