@@ -10,7 +10,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(
 
 .DEFAULT_GOAL := help
 SEEDS ?= 1000
-.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs simulate check format bench docs clean
+.PHONY: help setup native demo test test-all test-unit test-lab test-ipvs lab-ipvs simulate check format bench docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,10 +46,17 @@ $(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
 demo: setup ## Build a data centre in network namespaces and see a load balancer carry real traffic
 	$(BIN)/bascule lab demo
 
-test: check test-unit test-lab test-ipvs ## Everything CI runs: checks, then every test
+test: check ## Checks, then every test but the slow ones; those of the lab beside those that need another kernel
+	@$(MAKE) --no-print-directory test-unit SELECT='and not slow'
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-lab test-ipvs SELECT='and not slow'
+
+test-all: check test-unit test-lab test-ipvs ## Checks, then every test
+
+# Which of the tests below: all of them, unless `make test` asks.
+SELECT ?=
 
 test-unit: setup ## Every test but those of the lab, two at a time
-	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest' --numprocesses 2 --quiet
+	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 2 --quiet
 
 test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet
@@ -57,7 +64,7 @@ test-lab: setup ## The whole system over real packets in network namespaces
 test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode Linux, leaves its log and junit.xml in build/ipvs
 	$(BIN)/python tools/user_mode_linux.py --output build/ipvs --timeout 1800 -- \
 	    $(BIN)/pytest tests/ipvs tests/contract/test_dataplanes.py tests/contract/test_forwarding.py \
-	    -k "ipvs or keepalived or iptables" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
+	    -k "ipvs or keepalived or iptables" -m "(root or not root) $(SELECT)" --quiet -p no:cacheprovider --junitxml /run/out/junit.xml
 
 # Any command line of `bascule lab` that begins and ends by itself: the guest is gone afterwards.
 LAB ?= demo --dataplane ipvs --check-interval 5 --exchanges 200

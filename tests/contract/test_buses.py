@@ -276,6 +276,7 @@ async def publish_until_heard(bus: Bus, topic: Topic[Word], heard: Heard, first:
                 await asyncio.wait_for(heard.changed.wait(), 1.0)
 
 
+@pytest.mark.slow
 async def test_a_broker_that_is_restarted_is_waited_for() -> None:
     """Publishing says so while it is away; a consumer goes on by itself when it is back.
 

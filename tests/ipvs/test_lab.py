@@ -26,7 +26,7 @@ from tests.ipvs.keepalived_bench import reason_to_skip
 from tests.lab.conftest import SERVING, Balancer, build_lab, create_balancer, instances
 
 # An emulated CPU starts a dozen processes in most of a minute.
-pytestmark = [pytest.mark.lab, pytest.mark.guest, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(600)]
 _REQUESTS = 150
 _PATIENCE = 90.0
 
