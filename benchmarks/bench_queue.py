@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from bascule.lab.servers import postgresql_programs
 from bascule.orchestration.queue import Entity, Priority, Queue
 from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import orchestration
-from tests.postgresql import PostgreSQLServer, programs
+from tests.postgresql import PostgreSQLServer
 
 QUEUE = Queue(orchestration)
 TENANTS = 10
@@ -45,8 +46,7 @@ def main() -> None:
 @contextmanager
 def server() -> Iterator[PostgreSQLServer | None]:
     """A PostgreSQL, where Debian's package is installed."""
-    binaries = programs()
-    made = None if binaries is None else PostgreSQLServer(binaries)
+    made = None if postgresql_programs() is None else PostgreSQLServer()
     try:
         yield made
     finally:

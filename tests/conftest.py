@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgresql import PostgreSQLServer, programs
+from bascule.lab.servers import postgresql_programs
+from tests.postgresql import PostgreSQLServer
 
 BOTH = ("sqlite", "postgresql")
 
@@ -16,10 +17,9 @@ BOTH = ("sqlite", "postgresql")
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQLServer]:
     """One PostgreSQL server for all tests of this process."""
-    binaries = programs()
-    if binaries is None:
+    if postgresql_programs() is None:
         pytest.skip("needs Debian's package postgresql (make setup installs it)")
-    server = PostgreSQLServer(binaries)
+    server = PostgreSQLServer()
     yield server
     server.remove()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -14,61 +12,40 @@ from pathlib import Path
 
 import psycopg
 
+from bascule.lab.servers import (
+    POSTGRESQL_USER,
+    make_postgresql,
+    postgresql_answers,
+    postgresql_command,
+    postgresql_url,
+)
 from bascule.store.database import migrate, open_database
 
-_USER = "postgres"  # the server refuses to run as root
 _TEMPLATE = "migrated"
-# Only a crash of the whole machine may lose what tests wrote.
-_OPTIONS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off")
-
-
-def programs() -> Path | None:
-    """Where Debian's package keeps the server's programs; None when it is not installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
-    return found[-1].parent if found else None
 
 
 class PostgreSQLServer:
     """A server that can be stopped and started again. Raises AssertionError when it does not start."""
 
-    def __init__(self, binaries: Path) -> None:
-        self._binaries = binaries
-        self._folder = Path(tempfile.mkdtemp(prefix="bascule-postgresql-"))
+    def __init__(self) -> None:
+        # Its user must be able to pass through to what is its own.
+        self._outer = Path(tempfile.mkdtemp(prefix="bascule-postgresql-"))
+        self._outer.chmod(0o711)
+        self._folder = self._outer / "server"
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(_USER)
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
-        data = ("-D", str(self._folder / "data"), "-U", _USER, "-A", "trust")
-        subprocess.run(
-            [*self._as_user(), str(binaries / "initdb"), *data, "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True,
-            capture_output=True,
-            cwd="/",
-        )
+        make_postgresql(self._folder)
         self.start()
         self._make_template()
 
     def start(self) -> None:
         """Start, and return when it takes connections."""
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *self._as_user("--pdeathsig", "SIGQUIT"),
-                    str(self._binaries / "postgres"),
-                    "-D",
-                    str(self._folder / "data"),
-                    "-k",
-                    str(self._folder),
-                    *_OPTIONS,
-                ],
-                stdout=log,
-                stderr=log,
-                cwd="/",
-            )
+        with (self._outer / "log").open("ab") as log:
+            command = postgresql_command(self._folder, dies_with_parent=True)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+        while not postgresql_answers(self._folder):
+            assert self._process.poll() is None, (self._outer / "log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL does not answer"
             time.sleep(0.02)
 
@@ -82,7 +59,7 @@ class PostgreSQLServer:
     def remove(self) -> None:
         """Stop, and leave nothing behind."""
         self.stop()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._outer)
 
     def create_database(self, *, migrated: bool = True) -> str:
         """A database of its own, with every table or without any; returns its URL."""
@@ -96,7 +73,7 @@ class PostgreSQLServer:
 
     def url(self, name: str) -> str:
         """The URL of a database, as BASCULE_DATABASE_URL takes it."""
-        return f"postgresql+psycopg://{_USER}@/{name}?host={self._folder}"
+        return postgresql_url(self._folder, name)
 
     def _make_template(self) -> None:
         self._run(f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0")
@@ -105,17 +82,6 @@ class PostgreSQLServer:
         engine.dispose()
 
     def _run(self, statement: str) -> None:
-        with psycopg.connect(host=str(self._folder), user=_USER, dbname=_USER, autocommit=True) as connection:
+        user = POSTGRESQL_USER
+        with psycopg.connect(host=str(self._folder), user=user, dbname=user, autocommit=True) as connection:
             connection.execute(statement.encode())
-
-    def _answers(self) -> bool:
-        try:
-            psycopg.connect(host=str(self._folder), user=_USER, dbname=_USER, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    @staticmethod
-    def _as_user(*options: str) -> list[str]:
-        change = ("--reuid", _USER, "--regid", _USER, "--init-groups") if os.geteuid() == 0 else ()
-        return ["setpriv", *change, *options] if change or options else []

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
+from bascule.lab.servers import postgresql_programs
 from bascule.model.errors import LeaseLost, Unavailable
 from bascule.orchestration.bell import PostgreSQLBell
 from bascule.orchestration.queue import Entity, Priority, Queue
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.worker_process import HANG, KIND, LEASE, metadata, runs
-from tests.postgresql import PostgreSQLServer, programs
+from tests.postgresql import PostgreSQLServer
 
 ROOT = Path(__file__).parents[2]
 QUEUE = Queue(orchestration)
@@ -149,10 +150,9 @@ def _count_jobs(database: Database) -> int:
 
 def test_losing_the_database_loses_nothing_but_time() -> None:
     """The server dies under two busy processes and comes back: every request that was accepted is run."""
-    binaries = programs()
-    if binaries is None:
+    if postgresql_programs() is None:
         pytest.skip("needs Debian's package postgresql (make setup installs it)")
-    server = PostgreSQLServer(binaries)
+    server = PostgreSQLServer()
     try:
         url = server.create_database()
         _add_tables(url)

@@ -70,10 +70,10 @@ def instances(lab: Lab, count: int) -> set[str]:
     return {host.name for host in lab.topology.of_role(Role.INSTANCE)[:count]}
 
 
-def lacking(*modules: str) -> str:
+def lacking(*modules: str, shape: Shape | None = None) -> str:
     """Why no lab can be built here, "" when one can."""
     try:
-        life.check_machine(Shape())
+        life.check_machine(shape or Shape())
     except SystemFailure as failure:
         return failure.sentence
     for module in modules:
@@ -104,7 +104,7 @@ def lab() -> Iterator[Lab]:
 def build_lab(name: str, shape: Shape) -> Iterator[Lab]:
     """Build a lab with every program, skip with the reason when a part is missing, take it away in the end."""
     programs = ("api", "orchestrator", "lb_agent", "hypervisor_agent")
-    if reason := lacking(*(f"bascule.programs.{program}" for program in programs)):
+    if reason := lacking(*(f"bascule.programs.{program}" for program in programs), shape=shape):
         pytest.skip(reason)
     yield life.up(name, shape)
     life.down(name)

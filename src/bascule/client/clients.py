@@ -15,6 +15,7 @@ from bascule.client.instance_pools import AdminInstancePools, InstancePools
 from bascule.client.jobs import Jobs
 from bascule.client.lb_nodes import LBNodes
 from bascule.client.load_balancers import AdminLoadBalancers, LoadBalancers
+from bascule.client.machine_events import MachineEvents
 from bascule.client.operations import Operations
 from bascule.client.services import Services
 from bascule.client.signing import SignedWithKey, SignedWithToken
@@ -64,3 +65,4 @@ class AdminClient(_Client):
         self.api_keys = ApiKeys(self._transport)
         self.jobs = Jobs(self._transport)
         self.drift = Drift(self._transport)
+        self.machine_events = MachineEvents(self._transport)

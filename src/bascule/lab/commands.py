@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bascule.lab import faults, life, passage, picture, state, traffic
+from bascule.events.messages import MachineEventKind
+from bascule.lab import faults, life, machines, passage, picture, state, traffic
 from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
-from bascule.lab.shape import Shape, usual_forwarding
+from bascule.lab.shape import DatabaseKind, EventsFrom, Shape, usual_forwarding
 from bascule.lab.state import Lab
 from bascule.lab.traffic import Tally, Target
 from bascule.model.data_planes import DataPlaneName
@@ -49,6 +50,9 @@ ForwardingOption = Annotated[
     typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
 ]
 
+Database = Annotated[DatabaseKind, typer.Option(help="Where the control plane keeps the expected state.")]
+Events = Annotated[EventsFrom, typer.Option(help="Where it hears events of machines.")]
+Orchestrators = Annotated[int, typer.Option(min=1, max=9, help="How many share the work.")]
 IPv6 = Annotated[bool, typer.Option(help="IPv6 beside IPv4.")]
 CheckInterval = Annotated[
     int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
@@ -64,6 +68,9 @@ def up(
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
     ipv6: IPv6 = True,
+    database: Database = DatabaseKind.SQLITE,
+    events: Events = EventsFrom.NONE,
+    orchestrators: Orchestrators = 1,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
@@ -75,6 +82,9 @@ def up(
             forwarding=forwarding or usual_forwarding(dataplane),
             check_interval=check_interval,
             ipv6=ipv6,
+            database=database,
+            events=events,
+            orchestrators=orchestrators,
         )
         lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")
@@ -158,6 +168,23 @@ def revive_node(node: str, name: Name = "demo") -> None:
 
 
 @lab_app.command()
+def machine(
+    instance: str,
+    became: MachineEventKind,
+    *,
+    name: Name = "demo",
+    to: Annotated[str, typer.Option(help="The hypervisor to which it migrated.", show_default=False)] = "",
+) -> None:
+    """Tell what became of an instance, as a manager of hypervisors would: bascule lab machine vm1 migrated --to hv2"""
+    lab = state.load(name)
+    if (became is MachineEventKind.MIGRATED) != bool(to):
+        raise InvalidInput("Name a hypervisor with --to for what migrated, and for nothing else.", field="to")
+    if to:
+        lab = machines.move(lab, instance, to)
+    machines.tell(lab, machines.events(lab, instance, became))
+
+
+@lab_app.command()
 def demo(
     *,
     name: Name = "demo",
@@ -166,6 +193,9 @@ def demo(
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
     ipv6: IPv6 = True,
+    database: Database = DatabaseKind.SQLITE,
+    events: Events = EventsFrom.NONE,
+    orchestrators: Orchestrators = 1,
     exchanges: Annotated[int, typer.Option(min=64, help="Connections and requests at a time.")] = EXCHANGES,
 ) -> None:
     """Show it all within two minutes: traffic, direct replies, scaling, the death of an LB node."""
@@ -174,6 +204,9 @@ def demo(
         forwarding=forwarding or usual_forwarding(dataplane),
         check_interval=check_interval,
         ipv6=ipv6,
+        database=database,
+        events=events,
+        orchestrators=orchestrators,
     )
     held = run_demo(name, shape, exchanges=exchanges, keep=keep, console=Console())
     raise typer.Exit(0 if held else 1)

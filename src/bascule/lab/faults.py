@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import httpx
 
 from bascule.lab import network, processes
 from bascule.lab.network import namespace
-from bascule.lab.readiness import wait_for_agent
-from bascule.lab.roster import Program, agent_program, orchestrator_program
+from bascule.lab.readiness import wait_for_agent, wait_for_programs
+from bascule.lab.roster import Program, agent_program, orchestrator_program, server_programs
 from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, UPLINK
 from bascule.model.errors import SystemFailure
@@ -16,7 +18,8 @@ from bascule.system.namespaces import call_in
 
 
 def kill(lab: Lab, title: str) -> None:
-    """Kill (9) a process of the lab: `lb1-agent`, `control-orchestrator`, `vm1-server`, `router-bird`, `api`."""
+    """Kill (9) a process of the lab: `lb1-agent`, `control-orchestrator`, `vm1-server`, `router-bird`, `api`,
+    `control-kafka`."""
     processes.kill(processes.find(lab, title))
 
 
@@ -26,9 +29,22 @@ def restart_agent(lab: Lab, node: str) -> None:
     wait_for_agent(lab, node)
 
 
-def restart_orchestrator(lab: Lab) -> None:
-    """Start the orchestrator again."""
-    _start_once(lab, orchestrator_program(lab))
+def restart_orchestrator(lab: Lab, number: int = 1) -> None:
+    """Start an orchestrator again."""
+    _start_once(lab, orchestrator_program(lab, number))
+
+
+def stop_database(lab: Lab) -> None:
+    """Stop PostgreSQL as if its machine lost power: connections break at once, and nobody answers new ones."""
+    # Its own word for that (SIGQUIT); a kill -9 of its first process would leave the others to notice.
+    processes.end(processes.find(lab, "control-postgresql"), signal.SIGQUIT)
+
+
+def restart_servers(lab: Lab) -> None:
+    """Start the database and the broker again where they do not run, and wait until they answer."""
+    for program in server_programs(lab):
+        _start_once(lab, program)
+    wait_for_programs(lab, server_programs(lab))
 
 
 def pull_cable(lab: Lab, node: str) -> None:

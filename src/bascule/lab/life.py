@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from bascule.lab import network, passage, processes, registration, router, state
+from bascule.lab import network, passage, processes, registration, router, servers, state
 from bascule.lab.examination import examine
 from bascule.lab.mounts import mounts_below, unmount_below
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
-from bascule.lab.roster import roster
-from bascule.lab.shape import Shape
+from bascule.lab.roster import postgresql_folder, roster, server_programs
+from bascule.lab.shape import DatabaseKind, EventsFrom, Shape
 from bascule.lab.state import Lab
 from bascule.model.errors import InUse, SystemFailure
 
@@ -61,6 +61,10 @@ def check_machine(shape: Shape) -> None:
         raise SystemFailure(f"{', '.join(missing)} not found: install the package bird2.")
     if 6 in shape.families and not Path("/proc/sys/net/ipv6").exists():
         raise SystemFailure("This kernel has no IPv6: build the lab with --no-ipv6.")
+    if shape.database is DatabaseKind.POSTGRESQL:
+        servers.check_postgresql()
+    if shape.events is EventsFrom.KAFKA:
+        servers.check_kafka()
 
 
 def _build(lab: Lab, tell: Tell) -> Lab:
@@ -72,10 +76,12 @@ def _build(lab: Lab, tell: Tell) -> Lab:
     if not lab.hosts_only:
         tell("The doctor looks at LB nodes and hypervisors")
         examine(lab)
+        _start_servers(lab, tell)
     tell("BIRD, instances" if lab.hosts_only else "BIRD, instances, agents, orchestrator and API")
     programs = roster(lab)
     for program in programs:
-        processes.start(lab, program)
+        if processes.running(lab, program.title) is None:
+            processes.start(lab, program)
     wait_for_instances(lab)
     if lab.hosts_only:
         return lab
@@ -86,6 +92,19 @@ def _build(lab: Lab, tell: Tell) -> Lab:
     tell("BGP sessions")
     wait_for_bgp(lab)
     return lab
+
+
+def _start_servers(lab: Lab, tell: Tell) -> None:
+    """Whoever needs a database or a broker finds it there."""
+    programs = server_programs(lab)
+    if programs:
+        tell(" and ".join(program.name for program in programs))
+    if lab.shape.database is DatabaseKind.POSTGRESQL:
+        state.open_to(lab, servers.POSTGRESQL_USER)
+        servers.make_postgresql(postgresql_folder(lab))
+    for program in programs:
+        processes.start(lab, program)
+    wait_for_programs(lab, programs)
 
 
 def _take_away(name: str) -> bool:

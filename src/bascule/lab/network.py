@@ -83,6 +83,15 @@ def add_routes(lab: str, host: Host) -> None:
     _in_host(lab, host.name, partial(_add_routes, host.routes))
 
 
+def replug(lab: str, topology: Topology, link: Link) -> None:
+    """Pull the lower host's cable, and plug it in where the link ends; routes of both ends and beyond follow."""
+    _in_host(lab, link.lower.host, lambda ip: ip.link("del", index=_index(ip, link.lower.interface)))
+    _plug_in(lab, link)
+    end = topology.host(link.upper.host)
+    for host in (topology.host(link.lower.host), end, topology.host(end.uplink)):
+        add_routes(lab, host)
+
+
 def link_is_up(lab: str, host: str, interface: str) -> bool:
     """Whether the interface is up and sees its peer."""
     state: str = _in_host(lab, host, lambda ip: ip.link("get", index=_index(ip, interface))[0].get("state"))

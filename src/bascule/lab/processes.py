@@ -83,6 +83,11 @@ def running(lab: Lab, title: str) -> Process | None:
 
 def kill(process: Process) -> None:
     """Kill (9) and await the end. Ending it twice, or after its pid went to another process, does nothing."""
+    end(process, signal.SIGKILL)
+
+
+def end(process: Process, word: signal.Signals) -> None:
+    """As `kill`, with another signal."""
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -91,12 +96,10 @@ def kill(process: Process) -> None:
         # Holding the pidfd, the pid cannot pass to another process between this look and the signal.
         if _start_time(process.pid) == process.started:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                signal.pidfd_send_signal(handle, word)
             # A pidfd becomes readable when its process ends: pidfd_open(2).
             if not select.select([handle], [], [], 10.0)[0]:
-                raise SystemFailure(
-                    f"Process {process.pid} did not end within 10 s of being killed: look at its state."
-                )
+                raise SystemFailure(f"Process {process.pid} did not end within 10 s of {word.name}: look at its state.")
     finally:
         os.close(handle)
     _reap()

@@ -9,9 +9,9 @@ from functools import partial
 
 import httpx
 
-from bascule.lab import processes, router
+from bascule.lab import processes, router, servers
 from bascule.lab.network import namespace
-from bascule.lab.roster import OUTSIDE, Program, agent_url
+from bascule.lab.roster import OUTSIDE, Program, agent_url, kafka_server, postgresql_folder
 from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, Role
 from bascule.lab.waiting import wait_until
@@ -28,12 +28,12 @@ def wait_for_instances(lab: Lab, *, timeout: float = _PATIENCE) -> None:
     """Until every instance accepts connections from the client at each of its addresses."""
     for host in lab.topology.of_role(Role.INSTANCE):
         for address in host.addresses.values():
-            ready = _alive(lab, f"{host.name}-server", partial(_accepts, lab, (str(address), INSTANCE_PORT)))
+            ready = _alive(lab, f"{host.name}-server", partial(_accepts, lab, "client", str(address), INSTANCE_PORT))
             wait_until(ready, what=f"An answer of instance {host.name} at {address}", timeout=timeout)
 
 
 def wait_for_programs(lab: Lab, programs: Iterable[Program], *, timeout: float = _PATIENCE) -> None:
-    """Until the API and every agent answer; all of them run."""
+    """Until the API, the servers it needs and every agent answer; all of them run."""
     for program in programs:
         condition = _alive(lab, program.title, partial(_answers, lab, program))
         wait_until(condition, what=f"An answer of {program.title}", timeout=timeout)
@@ -79,15 +79,22 @@ def _answers(lab: Lab, program: Program) -> bool:
     if program.name == "agent":
         url = agent_url(lab.topology.host(program.host)) + "/v1/health"
         return call_in(namespace(lab.name, "control"), lambda: healthy(url))
+    if program.name == "postgresql":
+        return servers.postgresql_answers(postgresql_folder(lab))
+    if program.name == "kafka":
+        address, _, port = kafka_server(lab).partition(":")
+        return _accepts(lab, program.host, address, int(port))
     return True
 
 
-def _accepts(lab: Lab, endpoint: tuple[str, int]) -> bool:
+def _accepts(lab: Lab, host: str, address: str, port: int) -> bool:
+    """Whether somebody who asks from a host of the lab is let in there."""
+
     def attempt() -> bool:
         try:
-            socket.create_connection(endpoint, timeout=1).close()
+            socket.create_connection((address, port), timeout=1).close()
         except OSError:
             return False
         return True
 
-    return call_in(namespace(lab.name, "client"), attempt)
+    return call_in(namespace(lab.name, host), attempt)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from bascule.lab.shape import TUNNEL_SOURCE, TUNNEL_SOURCE_V6
+from bascule.lab.servers import KAFKA_PORT, kafka_command, postgresql_command, postgresql_url
+from bascule.lab.shape import TUNNEL_SOURCE, TUNNEL_SOURCE_V6, DatabaseKind, EventsFrom
 from bascule.lab.state import Lab
 from bascule.lab.topology import AGENT_PORT, INSTANCE_PORT, LB_AS, ROUTER_AS, UPLINK, Host, Role
 from bascule.model.addresses import IPAddress
@@ -37,7 +39,9 @@ def roster(lab: Lab) -> tuple[Program, ...]:
     """Every program of the lab."""
     programs = [router_program(lab), *(instance_program(host) for host in lab.topology.of_role(Role.INSTANCE))]
     if not lab.hosts_only:
-        programs += (api_program(lab), orchestrator_program(lab))
+        programs += server_programs(lab)
+        programs.append(api_program(lab))
+        programs += (orchestrator_program(lab, number) for number in range(1, lab.shape.orchestrators + 1))
         programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.LB_NODE))
         programs += (agent_program(lab, host.name) for host in lab.topology.of_role(Role.HYPERVISOR))
     return tuple(programs)
@@ -76,13 +80,24 @@ def agent_program(lab: Lab, node: str) -> Program:
     return Program(host=node, name="agent", command=_module(module), environment=environment | more)
 
 
-def orchestrator_program(lab: Lab) -> Program:
-    """The orchestrator, in the namespace that reaches the agents."""
+def server_programs(lab: Lab) -> tuple[Program, ...]:
+    """What the control plane needs to start: a database and a broker, where the lab's shape asks for them."""
+    programs = []
+    if lab.shape.database is DatabaseKind.POSTGRESQL:
+        programs.append(Program(host="control", name="postgresql", command=postgresql_command(postgresql_folder(lab))))
+    if lab.shape.events is EventsFrom.KAFKA:
+        programs.append(Program(host="control", name="kafka", command=kafka_command(kafka_server(lab))))
+    return tuple(programs)
+
+
+def orchestrator_program(lab: Lab, number: int = 1) -> Program:
+    """An orchestrator, in the namespace that reaches the agents."""
+    title = "" if number == 1 else str(number)
     return Program(
         host="control",
-        name="orchestrator",
+        name=f"orchestrator{title}",
         command=_module("bascule.programs.orchestrator"),
-        environment=_database(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}"},
+        environment=_database(lab) | _events(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}{title}"},
     )
 
 
@@ -102,8 +117,24 @@ def agent_url(host: Host) -> str:
     return f"http://{host.address}:{AGENT_PORT}"
 
 
+def postgresql_folder(lab: Lab) -> Path:
+    """Where PostgreSQL's data and its socket are."""
+    return lab.folder("postgresql")
+
+
+def kafka_server(lab: Lab) -> str:
+    """Where the broker answers."""
+    return f"{lab.topology.host('control').address}:{KAFKA_PORT}"
+
+
 def _database(lab: Lab) -> dict[str, str]:
+    if lab.shape.database is DatabaseKind.POSTGRESQL:
+        return {"BASCULE_DATABASE_URL": postgresql_url(postgresql_folder(lab))}
     return {"BASCULE_DATABASE_URL": f"sqlite:///{lab.directory}/bascule.db"}
+
+
+def _events(lab: Lab) -> dict[str, str]:
+    return {"BASCULE_KAFKA_SERVERS": kafka_server(lab)} if lab.shape.events is EventsFrom.KAFKA else {}
 
 
 def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:

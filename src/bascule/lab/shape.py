@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
 from bascule.model.addresses import IPNetwork
@@ -14,12 +15,26 @@ TUNNEL_SOURCE_V6 = IPv6Network("fd00:99::/64")
 _OWN_SOURCES = IPv6Network("fd00:10::/58")
 
 
+class DatabaseKind(StrEnum):
+    """Where the control plane keeps the expected state."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+class EventsFrom(StrEnum):
+    """Where the orchestrators hear events."""
+
+    NONE = "none"
+    KAFKA = "kafka"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
 
     `check_interval` is in seconds, and how long a health check waits for its answer too. Without `ipv6` there is IPv4
-    only, as with a data plane that carries nothing else.
+    only, as with a data plane that carries nothing else. PostgreSQL and Kafka run beside the orchestrators.
     """
 
     underlay_mtu: int = 1600
@@ -31,6 +46,9 @@ class Shape:
     dataplane: DataPlaneName = DataPlaneName.XDP
     check_interval: int = 1
     ipv6: bool = True
+    database: DatabaseKind = DatabaseKind.SQLITE
+    events: EventsFrom = EventsFrom.NONE
+    orchestrators: int = 1
 
     @property
     def families(self) -> tuple[int, ...]:

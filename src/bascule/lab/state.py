@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from bascule.lab.moves import moved
 from bascule.lab.shape import Shape
 from bascule.lab.topology import Role, Topology, data_centre
 from bascule.model.errors import InUse, InvalidInput, NotFound
@@ -30,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 class Lab:
     """A lab's facts. `hosts_only` means no agents and no control plane: the network, the router and the instances.
 
-    `instance_pools` are the identifiers of its pools, by family.
+    `instance_pools` are the identifiers of its pools, by family. `homes` are the hypervisors of instances that moved.
     """
 
     name: str
@@ -42,11 +44,15 @@ class Lab:
     api_key: str = ""
     api_secret: str = ""
     instance_pools: dict[int, str] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
 
     @property
     def topology(self) -> Topology:
         """The data centre of this lab."""
-        return data_centre(self.shape)
+        found = data_centre(self.shape)
+        for instance, hypervisor in self.homes.items():
+            found = moved(found, instance, hypervisor)
+        return found
 
     @property
     def directory(self) -> Path:
@@ -90,8 +96,15 @@ def save(lab: Lab) -> None:
     """Write the facts so that a reader sees the old or the new, never a part."""
     lab.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = lab.directory / ".topology.json"
+    draft.touch(mode=0o600)
     draft.write_bytes(_LAB.dump_json(lab, indent=2))
     draft.replace(lab.directory / "topology.json")
+
+
+def open_to(lab: Lab, user: str) -> None:
+    """Let a user of the machine pass through the lab's directory to what is its own; it cannot look around."""
+    os.chown(lab.directory, -1, pwd.getpwnam(user).pw_gid)
+    lab.directory.chmod(0o710)
 
 
 def load(name: str) -> Lab:

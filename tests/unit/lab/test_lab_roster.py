@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from bascule.lab.roster import OUTSIDE, agent_program, api_program, orchestrator_program, roster
-from bascule.lab.shape import Shape, usual_forwarding
+from bascule.lab.servers import check_kafka, check_postgresql
+from bascule.lab.shape import DatabaseKind, EventsFrom, Shape, usual_forwarding
 from bascule.lab.state import Lab, new_lab
 from bascule.lab.topology import Role
 from bascule.model.data_planes import DataPlaneName
-from bascule.programs.settings import ApiSettings, HypervisorAgentSettings, LBAgentSettings, load
+from bascule.model.errors import SystemFailure
+from bascule.programs.settings import (
+    ApiSettings,
+    HypervisorAgentSettings,
+    LBAgentSettings,
+    OrchestratorSettings,
+    load,
+)
 
 
 @pytest.fixture
@@ -66,3 +74,25 @@ def test_settings_are_those_the_programs_read(facts: Lab, monkeypatch: pytest.Mo
     api = load(ApiSettings)
     assert api.database_url == orchestrator_program(facts).environment["BASCULE_DATABASE_URL"]
     assert api.api_listen.endswith(f":{facts.api_port}")
+
+
+def test_servers_of_its_own_run_beside_the_orchestrators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PostgreSQL and Kafka both run in `control`, and every orchestrator is told of them and has its own name."""
+    try:
+        check_postgresql()
+        check_kafka()
+    except SystemFailure as failure:
+        pytest.skip(failure.sentence)
+    shape = Shape(database=DatabaseKind.POSTGRESQL, events=EventsFrom.KAFKA, orchestrators=2)
+    lab = new_lab("paper", shape, hosts_only=False)
+    programs = {program.title: program for program in roster(lab)}
+    assert {"control-postgresql", "control-kafka", "control-orchestrator", "control-orchestrator2"} <= programs.keys()
+    found = []
+    for title in ("control-orchestrator", "control-orchestrator2"):
+        for name, value in programs[title].environment.items():
+            monkeypatch.setenv(name, value)
+        found.append(load(OrchestratorSettings))
+    assert {settings.worker_name for settings in found} == {"lab-paper", "lab-paper2"}
+    assert {settings.kafka_servers for settings in found} == {("10.0.0.2:9092",)}
+    folder = lab.directory / "postgresql"
+    assert {settings.database_url for settings in found} == {f"postgresql+psycopg://postgres@/postgres?host={folder}"}
