@@ -5,18 +5,30 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from ipaddress import ip_address
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
+from bascule.balancing.audit import DriftKind
 from bascule.client.clients import AdminClient
 from bascule.events.messages import MachineEventKind
 from bascule.lab import faults, machines, processes, traffic
 from bascule.lab.control_plane import ControlPlane
+from bascule.lab.network import namespace
+from bascule.lab.roster import agent_url
 from bascule.lab.shape import DatabaseKind, EventsFrom, Shape
 from bascule.lab.state import Lab
 from bascule.lab.stream import Stream
+from bascule.lab.topology import AGENT_PORT, INSTANCE_PORT
 from bascule.lab.waiting import wait_until
+from bascule.model.configurations import ForwardingConfiguration, ForwardingRule, Version
 from bascule.model.errors import BasculeError
+from bascule.model.strategies import Protocol
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
+from bascule.wire.agent_v1 import FORWARDING_CONFIGURATION
 
 from .conftest import SERVING, Balancer, build_lab, create_balancer, instances
 
@@ -113,3 +125,55 @@ def test_another_orchestrator_takes_over(served: Balancer) -> None:
         served.wait_until_answered_by(instances(lab, 4), timeout=2 * _LEASE)
         faults.restart_orchestrator(lab, number)
         assert first not in holder()
+
+
+@pytest.mark.slow
+def test_agents_publish_what_the_control_plane_cannot_ask(served: Balancer) -> None:
+    """A hypervisor whose agent answers nobody is judged by what it publishes: what it should not have is found."""
+    lab = served.lab
+    rule = ForwardingRule(
+        address=ip_address("203.0.113.99"),
+        protocol=Protocol.TCP,
+        port=80,
+        instance=lab.topology.host("vm1").address,
+        target_port=INSTANCE_PORT,
+    )
+    stranger = ForwardingConfiguration(load_balancer_id=uuid4(), version=Version(1, 1), rules=(rule,))
+    with AdminClient(lab.api_url, lab.admin_token) as admin:
+
+        def foreign() -> set[tuple[str, UUID]]:
+            found = admin.drift.list_all()
+            return {(each.node, each.load_balancer) for each in found if each.kind == DriftKind.FOREIGN}
+
+        _refuse_questions(lab, "hv1")
+        try:
+            _command(lab, "hv1", "PUT", stranger)
+            expected = {("hv1", stranger.load_balancer_id)}
+            wait_until(lambda: foreign() == expected, what="The drift on hv1", timeout=60)
+        finally:
+            _command(lab, "hv1", "DELETE", stranger)
+            _answer_questions(lab, "hv1")
+        wait_until(lambda: not foreign(), what="The end of the drift", timeout=60)
+
+
+def _refuse_questions(lab: Lab, node: str) -> None:
+    chain = f"type filter hook input priority 0; iif eth0 tcp dport {AGENT_PORT} drop;"
+    rule = f"table inet deaf {{ chain in {{ {chain} }}; }}"
+    call_in(namespace(lab.name, node), lambda: run(["nft", "-f", "-"], stdin=rule))
+
+
+def _answer_questions(lab: Lab, node: str) -> None:
+    call_in(namespace(lab.name, node), lambda: run(["nft", "delete", "table", "inet", "deaf"]))
+
+
+def _command(lab: Lab, node: str, method: str, configuration: ForwardingConfiguration) -> None:
+    """Command a hypervisor's agent behind the control plane's back, from the node itself."""
+    url = f"{agent_url(lab.topology.host(node))}/v1/load-balancers/{configuration.load_balancer_id}"
+    content = FORWARDING_CONFIGURATION.dump_json(configuration) if method == "PUT" else None
+    version = {"epoch": 1, "generation": 2} if method == "DELETE" else {}
+    headers = {"Authorization": f"Bearer {lab.agent_tokens[node]}"}
+
+    def ask() -> httpx.Response:
+        return httpx.request(method, url, params=version, content=content, headers=headers, timeout=10, trust_env=False)
+
+    assert call_in(namespace(lab.name, node), ask).is_success

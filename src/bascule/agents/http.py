@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from bascule.agents.fencing import C
+from bascule.agents.publisher import ReportPublisher
+from bascule.events.agent_reports import Report
 from bascule.model.configurations import Version
 from bascule.model.errors import BasculeError, Forbidden, InvalidInput, NotFound, SystemFailure, TooLarge
 from bascule.wire.problems import MEDIA_TYPE, Problem, problem_of
@@ -38,12 +41,17 @@ class RunningAgent(Protocol):
     async def close(self) -> None:
         """Stop; the kernel goes on."""
 
+    def report(self) -> Report:
+        """All of the machine."""
+
     async def delete(self, load_balancer_id: UUID, version: Version) -> None:
         """Let go of a load balancer. Raises StaleCommand, or SystemFailure when disk or kernel refuses."""
 
 
-def make_app(agent: RunningAgent, router: APIRouter, *, token: str, metrics: Collector) -> FastAPI:
-    """The application, with which the agent starts and stops.
+def make_app(
+    agent: RunningAgent, router: APIRouter, *, token: str, metrics: Collector, publisher: ReportPublisher | None = None
+) -> FastAPI:
+    """The application, with which the agent starts and stops, and the publisher of its reports.
 
     `router` and deletion are behind the token, `/v1/health` and `/metrics` in the open.
     """
@@ -51,7 +59,12 @@ def make_app(agent: RunningAgent, router: APIRouter, *, token: str, metrics: Col
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await agent.start()
+        publishing = None if publisher is None else asyncio.create_task(publisher.run(agent.report))
         yield
+        if publisher is not None and publishing is not None:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+            await publisher.close()
         await agent.close()
 
     @router.delete("/v1/load-balancers/{load_balancer_id}", status_code=204)
@@ -62,6 +75,8 @@ def make_app(agent: RunningAgent, router: APIRouter, *, token: str, metrics: Col
     app.include_router(router, dependencies=[Depends(_gate(token))])
     registry = CollectorRegistry()
     registry.register(metrics)
+    if publisher is not None:
+        registry.register(publisher)
 
     @app.get("/v1/health")
     async def health() -> dict[str, str]:

@@ -26,7 +26,6 @@ from bascule.store.database import Database
 
 log = structlog.stdlib.get_logger(__name__)
 _DELETED_MACHINES_KEPT = 30 * 86_400.0  # seconds; no event of theirs is still under way then
-_FRESH_FOR = 15.0  # seconds; an agent that says nothing for longer is not judged
 
 
 class Auditor:
@@ -37,13 +36,14 @@ class Auditor:
     ) -> None:
         self._database, self._clock, self._metrics = database, clock, metrics
         self._interval, self._kept = interval, kept
-        self._reports: dict[UUID, NodeReport] = {}
+        self._reports: dict[tuple[bool, UUID], NodeReport] = {}
 
     async def take(self, report: NodeReport) -> None:
-        """Remember the newest report of a node."""
-        present = self._reports.get(report.node_id)
+        """Remember the newest report of a node, of those that were asked for and of those that were not."""
+        key = (report.published, report.node_id)
+        present = self._reports.get(key)
         if present is None or present.at <= report.at:
-            self._reports[report.node_id] = report
+            self._reports[key] = report
 
     async def run(self) -> None:
         """Audit until cancelled."""
@@ -57,8 +57,10 @@ class Auditor:
     async def run_once(self) -> None:
         """Audit once."""
         now = self._clock.now()
-        self._reports = {each: report for each, report in self._reports.items() if report.at > now - _FRESH_FOR}
-        reports = dict(self._reports)
+        # An agent that says nothing for longer is not judged.
+        self._reports = {each: report for each, report in self._reports.items() if report.at > now - report.good_for}
+        # Two clocks do not tell which is newer: what was asked for counts while it is fresh.
+        reports = {node_id: self._reports[published, node_id] for published, node_id in sorted(self._reports)[::-1]}
         # In a thread: with thousands of load balancers this takes seconds, and workers must keep their leases.
         expected, found = await asyncio.to_thread(self._look, reports, now)
         self._write({finding.key: finding for finding in found}, expected, reports, now)

@@ -82,13 +82,16 @@ KUBERNETES: Topic[KubernetesEvent] = Topic("bascule.kubernetes", TypeAdapter(Kub
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """What the agent of one machine, registered as `node_id`, reported; `at` is seconds since the epoch, before it
-    answered. One of both reports is there.
+    answered. One of both reports is there. It says what the machine is like for `good_for` seconds. `published`: the
+    agent told it by itself, and nobody asked.
     """
 
     node_id: UUID
     at: float
     lb_node: LBNodeReport | None = None
     hypervisor: HypervisorReport | None = None
+    good_for: float = 15.0
+    published: bool = False
     version: Literal[1] = 1
 
 

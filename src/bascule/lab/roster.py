@@ -72,12 +72,13 @@ def agent_program(lab: Lab, node: str) -> Program:
         "BASCULE_AGENT_TOKEN": lab.agent_tokens[node],
         "BASCULE_STATE_DIR": f"{folder}/state",
         "BASCULE_BPF_DIR": f"{folder}/bpf",
+        "BASCULE_REGISTERED_NAME": node,
     }
     if host.role is Role.LB_NODE:
         module, more = "bascule.programs.lb_agent", _lb_settings(lab, host)
     else:
         module, more = "bascule.programs.hypervisor_agent", _hypervisor_settings(lab)
-    return Program(host=node, name="agent", command=_module(module), environment=environment | more)
+    return Program(host=node, name="agent", command=_module(module), environment=environment | more | _events(lab))
 
 
 def server_programs(lab: Lab) -> tuple[Program, ...]:
@@ -97,7 +98,9 @@ def orchestrator_program(lab: Lab, number: int = 1) -> Program:
         host="control",
         name=f"orchestrator{title}",
         command=_module("bascule.programs.orchestrator"),
-        environment=_database(lab) | _events(lab) | {"BASCULE_WORKER_NAME": f"lab-{lab.name}{title}"},
+        environment=_database(lab)
+        | _events(lab)
+        | {"BASCULE_WORKER_NAME": f"lab-{lab.name}{title}", "BASCULE_AUDIT_INTERVAL": "5"},
     )
 
 

@@ -11,13 +11,16 @@ from prometheus_client import CollectorRegistry, start_http_server
 from bascule.balancing.auditor import Auditor
 from bascule.balancing.drift_metrics import DriftMetrics
 from bascule.balancing.machines import MachineFollower
+from bascule.balancing.published_reports import PublishedReports
+from bascule.events.agent_reports import AGENT_REPORTS
 from bascule.events.in_process import InProcessBus
 from bascule.events.interface import Bus
 from bascule.events.messages import MACHINES, REPORTS, NodeReport
 from bascule.events.metrics import EventCounters
-from bascule.model.errors import InvalidInput, SystemFailure
+from bascule.model.errors import SystemFailure
 from bascule.orchestration.clock import Clock
-from bascule.programs.settings import KafkaSettings, OrchestratorSettings
+from bascule.programs.buses import kafka
+from bascule.programs.settings import OrchestratorSettings
 from bascule.store.database import Database
 
 _DAY = 86_400.0
@@ -30,7 +33,7 @@ class Hearing:
     """What to run beside the workers, and where the watch publishes agents' reports."""
 
     inside: InProcessBus
-    outside: Bus | None
+    outside: tuple[Bus, ...]
     work: tuple[Coroutine[None, None, None], ...]
     stop_showing: Callable[[], None] | None = None
 
@@ -42,8 +45,8 @@ class Hearing:
         """Let go of connections, and of the port."""
         if self.stop_showing is not None:
             self.stop_showing()
-        if self.outside is not None:
-            await self.outside.close()
+        for bus in self.outside:
+            await bus.close()
 
 
 def hearing(settings: OrchestratorSettings, database: Database, clock: Clock) -> Hearing:
@@ -58,37 +61,38 @@ def hearing(settings: OrchestratorSettings, database: Database, clock: Clock) ->
         interval=settings.audit_interval,
         kept=settings.drift_kept_days * _DAY,
     )
-    outside = _kafka(settings, clock, counters) if settings.kafka_servers else None
+    buses, listening = _listen(settings, database, clock, auditor, counters=counters, registry=registry)
     stop_showing = _show(settings.metrics_listen, registry) if settings.metrics_listen else None
-    work: list[Coroutine[None, None, None]] = [inside.consume(REPORTS, auditor.take), auditor.run()]
-    if outside is not None:
-        topic = replace(MACHINES, name=settings.kafka_machines_topic)
-        work.append(outside.consume(topic, MachineFollower(database, clock).handle))
-        log.info("events are heard", servers=settings.kafka_servers, topic=topic.name)
-    return Hearing(inside, outside, tuple(work), stop_showing)
+    return Hearing(inside, buses, (inside.consume(REPORTS, auditor.take), auditor.run(), *listening), stop_showing)
 
 
-def _kafka(settings: KafkaSettings, clock: Clock, counters: EventCounters) -> Bus:
-    try:
-        # Only here: an installation without Kafka needs no client for it.
-        from bascule.events.kafka import KafkaBus, KafkaOptions  # noqa: PLC0415
-    except ImportError as error:
-        raise InvalidInput(
-            "BASCULE_KAFKA_SERVERS is set and aiokafka is not installed: pip install 'bascule[kafka]'.",
-            field="BASCULE_KAFKA_SERVERS",
-        ) from error
-    options = KafkaOptions(
-        servers=settings.kafka_servers,
-        group=settings.kafka_group,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        username=settings.kafka_username,
-        password=settings.kafka_password,
-        ca_file=settings.kafka_ca_file,
-        partitions=settings.kafka_partitions,
-        replicas=settings.kafka_replicas,
+def _listen(
+    settings: OrchestratorSettings,
+    database: Database,
+    clock: Clock,
+    auditor: Auditor,
+    *,
+    counters: EventCounters,
+    registry: CollectorRegistry,
+) -> tuple[tuple[Bus, ...], list[Coroutine[None, None, None]]]:
+    """The buses that are heard, and the work of hearing them; none without brokers."""
+    if not settings.kafka_servers:
+        return (), []
+    machines, reports = (
+        replace(MACHINES, name=settings.kafka_machines_topic),
+        replace(AGENT_REPORTS, name=settings.kafka_reports_topic),
     )
-    return KafkaBus(options, clock=clock, counters=counters)
+    buses = (
+        kafka(settings, clock, counters, group=settings.kafka_group),
+        # A group of its own: who joins or leaves one topic's consumers must not hold up the other's.
+        kafka(settings, clock, counters, group=f"{settings.kafka_group}.reports"),
+    )
+    published = PublishedReports(database, clock, registry, auditor.take)
+    log.info("events are heard", servers=settings.kafka_servers, topics=[machines.name, reports.name])
+    return buses, [
+        buses[0].consume(machines, MachineFollower(database, clock).handle),
+        buses[1].consume(reports, published.handle),
+    ]
 
 
 def _show(listen: str, registry: CollectorRegistry) -> Callable[[], None]:

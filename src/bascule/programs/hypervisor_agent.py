@@ -9,6 +9,7 @@ from bascule.agents.hypervisor.agent import DESIRED, Enforcement, HypervisorAgen
 from bascule.agents.hypervisor.api import hypervisor_agent_app
 from bascule.agents.state_file import StateFile
 from bascule.forwarding.interface import Forwarding
+from bascule.programs.reports import publisher
 from bascule.programs.settings import HypervisorAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
@@ -62,7 +63,7 @@ def run(settings: HypervisorAgentSettings) -> None:
     """Run until SIGTERM; forwarding goes on without the process."""
     # Two agents of one machine would undo each other\'s tables for ever.
     with sole_process(settings.state_dir / settings.node_name / "hypervisor-agent.lock"):
-        serve(hypervisor_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+        serve(hypervisor_agent_app(build(settings), settings.agent_token, publisher(settings)), settings.agent_listen)
 
 
 def main() -> None:

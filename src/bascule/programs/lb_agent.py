@@ -17,6 +17,7 @@ from bascule.healthchecks.probes import real_probes
 from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.healthchecks.scripts import ScriptFolder
 from bascule.model.errors import InvalidInput
+from bascule.programs.reports import publisher
 from bascule.programs.settings import LBAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
@@ -119,7 +120,7 @@ def run(settings: LBAgentSettings) -> None:
     """Run until SIGTERM; the data plane and the announcer go on without the process."""
     # Two agents of one machine would undo each other\'s tables for ever.
     with sole_process(settings.state_dir / settings.node_name / "lb-agent.lock"):
-        serve(lb_agent_app(build(settings), settings.agent_token), settings.agent_listen)
+        serve(lb_agent_app(build(settings), settings.agent_token, publisher(settings)), settings.agent_listen)
 
 
 def main() -> None:

@@ -10,11 +10,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bascule.model.addresses import IPNetwork
 from bascule.model.errors import InvalidInput
+from bascule.wire.fields import plain_text
 
 
 def _words(value: object) -> object:
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     """How log lines look."""
 
 
+_TOPIC = r"^[A-Za-z0-9._-]{1,240}$"
+
+
 class ControlPlaneSettings(Settings):
     """The API and the orchestrator share one database."""
 
@@ -59,14 +63,12 @@ class ApiSettings(ControlPlaneSettings):
 
 
 class KafkaSettings(Settings):
-    """Where events come from."""
+    """The bus between machines."""
 
     kafka_servers: Words = ()
-    """Kafka brokers to hear events from, as host:port; without any, nothing is heard (needs `bascule[kafka]`)."""
-    kafka_group: str = Field(default="bascule", min_length=1)
-    """Consumer group that all orchestrators of one database share."""
-    kafka_machines_topic: str = Field(default="bascule.machines", pattern=r"^[A-Za-z0-9._-]{1,240}$")
-    """Topic of machine events; what cannot be obeyed goes to the topic of this name with .dead behind it."""
+    """Kafka brokers as host:port; without any, nothing is heard and nothing published (needs `bascule[kafka]`)."""
+    kafka_reports_topic: str = Field(default="bascule.agent-reports", pattern=_TOPIC)
+    """Topic of what agents report by themselves; what nobody proves goes to the one with .dead behind it."""
     kafka_partitions: int = Field(default=6, ge=1)
     """How many partitions a topic gets that does not exist yet."""
     kafka_replicas: int = Field(default=1, ge=1)
@@ -86,6 +88,10 @@ class KafkaSettings(Settings):
 class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     """The orchestrator process."""
 
+    kafka_group: str = Field(default="bascule", min_length=1)
+    """Consumer group that all orchestrators of one database share."""
+    kafka_machines_topic: str = Field(default="bascule.machines", pattern=_TOPIC)
+    """Topic of machine events; what cannot be obeyed goes to the topic of this name with .dead behind it."""
     worker_name: str = "orchestrator"
     """Name in leases; two processes on one database need two names."""
     workers: int = Field(default=4, ge=1)
@@ -112,7 +118,7 @@ class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     """Address and port to answer Prometheus on; without it, nobody is answered."""
 
 
-class AgentSettings(Settings):
+class AgentSettings(KafkaSettings):
     """What both agents share."""
 
     node_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -127,6 +133,10 @@ class AgentSettings(Settings):
     """Where BPF maps are pinned; mounted if it is not on a bpf file system."""
     enforce_interval: float = Field(default=1.0, gt=0)
     """Seconds between two comparisons of the kernel with the desired state."""
+    report_interval: float = Field(default=60.0, ge=1, le=86_400)
+    """Seconds between two reports published to Kafka; what changes is published at once."""
+    registered_name: Annotated[str, AfterValidator(plain_text)] = Field(default="", max_length=255)
+    """This machine's name in published reports, where it was registered under another than BASCULE_NODE_NAME."""
 
 
 class LBAgentSettings(AgentSettings):

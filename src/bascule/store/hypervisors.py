@@ -38,6 +38,12 @@ def get(connection: Connection, hypervisor_id: UUID) -> Hypervisor:
     return _noun(row)
 
 
+def named(connection: Connection, name: str) -> Hypervisor | None:
+    """The hypervisor of that name, None when there is none."""
+    row = connection.execute(select(_TABLE).where(_TABLE.c.name == name)).one_or_none()
+    return None if row is None else _noun(row)
+
+
 def lock_for_change(connection: Connection, hypervisor_id: UUID) -> Hypervisor:
     """Read it and keep other changes out until the transaction ends. Raises NotFound."""
     connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(hypervisor_id)).with_for_update())

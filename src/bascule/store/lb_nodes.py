@@ -39,6 +39,12 @@ def get(connection: Connection, node_id: UUID) -> LBNode:
     return _noun(row)
 
 
+def named(connection: Connection, name: str) -> LBNode | None:
+    """The LB node of that name, None when there is none."""
+    row = connection.execute(select(_TABLE).where(_TABLE.c.name == name)).one_or_none()
+    return None if row is None else _noun(row)
+
+
 def lock_for_change(connection: Connection, node_id: UUID) -> LBNode:
     """Read it and keep other changes out until the transaction ends. Raises NotFound."""
     connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(node_id)).with_for_update())

@@ -9,11 +9,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from bascule.agents.http import make_app, read_configuration
 from bascule.agents.hypervisor.agent import HypervisorAgent
 from bascule.agents.hypervisor.metrics import HypervisorMetrics
+from bascule.agents.publisher import ReportPublisher
 from bascule.wire.agent_v1 import FORWARDING_CONFIGURATION, HYPERVISOR_REPORT
 
 
-def hypervisor_agent_app(agent: HypervisorAgent, token: str) -> FastAPI:
-    """The application; the agent starts and stops with it."""
+def hypervisor_agent_app(agent: HypervisorAgent, token: str, publisher: ReportPublisher | None = None) -> FastAPI:
+    """The application; the agent starts and stops with it, and so does what publishes its reports."""
     router = APIRouter()
 
     @router.get("/v1/report")
@@ -26,4 +27,4 @@ def hypervisor_agent_app(agent: HypervisorAgent, token: str) -> FastAPI:
         obeyed = await agent.put(configuration)
         return Response(FORWARDING_CONFIGURATION.dump_json(obeyed), media_type="application/json")
 
-    return make_app(agent, router, token=token, metrics=HypervisorMetrics(agent.report))
+    return make_app(agent, router, token=token, metrics=HypervisorMetrics(agent.report), publisher=publisher)

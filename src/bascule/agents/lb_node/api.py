@@ -9,11 +9,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from bascule.agents.http import make_app, read_configuration
 from bascule.agents.lb_node.agent import LBAgent
 from bascule.agents.lb_node.metrics import LBNodeMetrics
+from bascule.agents.publisher import ReportPublisher
 from bascule.wire.agent_v1 import BALANCER_CONFIGURATION, BALANCER_REPORT, LB_NODE_REPORT
 
 
-def lb_agent_app(agent: LBAgent, token: str) -> FastAPI:
-    """The application; the agent starts and stops with it."""
+def lb_agent_app(agent: LBAgent, token: str, publisher: ReportPublisher | None = None) -> FastAPI:
+    """The application; the agent starts and stops with it, and so does what publishes its reports."""
     router = APIRouter()
 
     @router.get("/v1/report")
@@ -25,4 +26,4 @@ def lb_agent_app(agent: LBAgent, token: str) -> FastAPI:
         configuration = await read_configuration(request, BALANCER_CONFIGURATION, load_balancer_id)
         return Response(BALANCER_REPORT.dump_json(await agent.put(configuration)), media_type="application/json")
 
-    return make_app(agent, router, token=token, metrics=LBNodeMetrics(agent.report))
+    return make_app(agent, router, token=token, metrics=LBNodeMetrics(agent.report), publisher=publisher)
