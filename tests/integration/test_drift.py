@@ -12,12 +12,14 @@ from sqlalchemy import select
 
 from bascule.balancing.audit import DriftKind
 from bascule.balancing.auditor import Auditor
+from bascule.balancing.audits_on_request import AuditsOnRequest
 from bascule.balancing.drift_metrics import DriftMetrics
 from bascule.events.messages import NodeReport
 from bascule.model.configurations import Version
 from bascule.model.errors import Unavailable
 from bascule.orchestration.queue import Priority
-from bascule.store import drift_findings, load_balancers, tables
+from bascule.store import drift_audits, drift_findings, load_balancers, tables
+from bascule.store.drift_audits import AuditRow
 from bascule.store.drift_findings import DriftRow
 from tests.integration.expected_state import create_load_balancer, mark_deleting, shrink_pool
 from tests.integration.test_orchestrator import HOSTS, NODES, ControlPlane, control
@@ -55,6 +57,21 @@ class Audited:
         """All findings."""
         with self.control.database.read() as connection:
             return drift_findings.latest(connection, resolved=resolved, limit=100)
+
+    async def audit_on_request(self, *node_ids: UUID) -> tuple[AuditRow, list[DriftRow]]:
+        """Ask for an audit and let an orchestrator do it; returns it with what it found."""
+        control = self.control
+        on_request = AuditsOnRequest(
+            database=control.database, agents=control.agents, clock=control.clock, auditor=self.auditor
+        )
+        with control.database.write() as connection:
+            asked = drift_audits.ask(connection, node_ids, now=control.clock.now())
+        assert await on_request.run_once()
+        assert not await on_request.run_once()
+        with control.database.read() as connection:
+            done = drift_audits.get(connection, asked.id)
+            assert done.ended_at is not None
+            return done, drift_findings.seen_at(connection, done.ended_at, node_ids)
 
     def waiting(self) -> list[tuple[int, list[str]]]:
         """What waits for a worker: how urgently, and why."""
@@ -244,3 +261,46 @@ async def test_what_was_over_long_ago_is_forgotten(audited: Audited) -> None:
     audited.control.clock.ahead += 1001.0
     await audited.audit()
     assert audited.history() == []
+
+
+async def test_an_audit_on_request_asks_the_agents_now(audited: Audited) -> None:
+    """No report came before; who answers is judged, who does not is named, and what is found asks for its repair."""
+    done, nothing = await audited.audit_on_request()
+    assert (done.answered, done.silent, nothing) == (("lb1", "lb2", "hv1", "hv2"), (), [])
+    audited.change_rules(0, rules=())
+    audited.control.agents.node(NODES[1].id).reachable = False
+    done, (found,) = await audited.audit_on_request()
+    assert (done.answered, done.silent, done.unsettled) == (("lb1", "hv1", "hv2"), ("lb2",), 0)
+    assert (found.kind, found.node) == ("missing", "hv1")
+    assert audited.waiting() == [(Priority.EVENT, ["drift: missing on hv1"])]
+
+
+async def test_an_audit_of_one_node_tells_of_no_other(audited: Audited) -> None:
+    """What another node lacks is neither found nor taken for over."""
+    audited.change_rules(0, rules=())
+    (lasting,) = await audited.audit()
+    done, found = await audited.audit_on_request(HOSTS[1].id)
+    assert (done.answered, done.silent, found) == (("hv2",), (), [])
+    assert [row.id for row in audited.history(resolved=False)] == [lasting.id]
+
+
+async def test_what_is_being_changed_is_counted_by_an_audit_on_request(audited: Audited) -> None:
+    """It is not judged, and whoever asked is told so."""
+    audited.change_rules(0, rules=())
+    control = audited.control
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 1, now=control.clock.now())
+    done, found = await audited.audit_on_request()
+    assert (done.unsettled, found) == (1, [])
+
+
+async def test_an_audit_is_done_once_and_outlives_who_claimed_it(audited: Audited) -> None:
+    """Two orchestrators do not both do it; when one dies with it, another does it a while later."""
+    database, now = audited.control.database, audited.control.clock.now()
+    with database.write() as connection:
+        asked = drift_audits.ask(connection, (), now=now)
+        assert drift_audits.claim(connection, asked.id, now=now, until=now + 60)
+        assert not drift_audits.claim(connection, asked.id, now=now, until=now + 60)
+        assert drift_audits.waiting(connection, now=now + 59) is None
+        assert drift_audits.waiting(connection, now=now + 61) == asked
+        assert drift_audits.claim(connection, asked.id, now=now + 61, until=now + 120)

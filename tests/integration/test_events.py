@@ -86,7 +86,7 @@ async def test_rules_follow_a_machine_over_kafka(control: ControlPlane, monkeypa
     with broker() as made:
         monkeypatch.setenv("BASCULE_KAFKA_SERVERS", made.server)
         monkeypatch.setenv("BASCULE_KAFKA_MACHINES_TOPIC", "elsewhere.machines")
-        heard = hearing(OrchestratorSettings(), control.database, SystemClock())
+        heard = hearing(OrchestratorSettings(), control.database, SystemClock(), control.agents)
         tasks = [asyncio.ensure_future(work) for work in heard.work]
         sender = KafkaBus(
             KafkaOptions(servers=(made.server,)),
@@ -116,8 +116,8 @@ async def test_numbers_are_shown_to_prometheus_where_the_setting_says(
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("BASCULE_METRICS_LISTEN", place)
         with pytest.raises(SystemFailure, match="check BASCULE_METRICS_LISTEN"):
-            hearing(OrchestratorSettings(), control.database, SystemClock())
-    heard = hearing(OrchestratorSettings(), control.database, SystemClock())
+            hearing(OrchestratorSettings(), control.database, SystemClock(), control.agents)
+    heard = hearing(OrchestratorSettings(), control.database, SystemClock(), control.agents)
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"http://{place}/metrics")).text
     assert 'bascule_drift_findings{kind="foreign"} 0.0' in text

@@ -145,11 +145,14 @@ def test_agents_publish_what_the_control_plane_cannot_ask(served: Balancer) -> N
             found = admin.drift.list_all()
             return {(each.node, each.load_balancer) for each in found if each.kind == DriftKind.FOREIGN}
 
+        whole = admin.drift.wait(admin.drift.audit().id, 30)
+        assert (sorted(whole.answered), whole.silent, whole.findings) == (["hv1", "hv2", "lb1", "lb2"], [], [])
         _refuse_questions(lab, "hv1")
         try:
             _command(lab, "hv1", "PUT", stranger)
             expected = {("hv1", stranger.load_balancer_id)}
             wait_until(lambda: foreign() == expected, what="The drift on hv1", timeout=60)
+            assert admin.drift.wait(admin.drift.audit("hv1").id, 30).silent == ["hv1"]
         finally:
             _command(lab, "hv1", "DELETE", stranger)
             _answer_questions(lab, "hv1")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -21,11 +22,19 @@ from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import changes, drift_findings, machines
+from bascule.store import changes, drift_audits, drift_findings, machines
 from bascule.store.database import Database
 
 log = structlog.stdlib.get_logger(__name__)
 _DELETED_MACHINES_KEPT = 30 * 86_400.0  # seconds; no event of theirs is still under way then
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An audit is over: its findings are those of `at`, seconds since the epoch; `unsettled` were not judged."""
+
+    at: float
+    unsettled: int
 
 
 class Auditor:
@@ -60,10 +69,16 @@ class Auditor:
         # An agent that says nothing for longer is not judged.
         self._reports = {each: report for each, report in self._reports.items() if report.at > now - report.good_for}
         # Two clocks do not tell which is newer: what was asked for counts while it is fresh.
-        reports = {node_id: self._reports[published, node_id] for published, node_id in sorted(self._reports)[::-1]}
+        keys = sorted(self._reports, reverse=True)
+        await self.audit({node_id: self._reports[published, node_id] for published, node_id in keys})
+
+    async def audit(self, reports: Mapping[UUID, NodeReport]) -> Judged:
+        """Judge the nodes of these reports, by node. Raises Unavailable."""
+        now = self._clock.now()
         # In a thread: with thousands of load balancers this takes seconds, and workers must keep their leases.
         expected, found = await asyncio.to_thread(self._look, reports, now)
         self._write({finding.key: finding for finding in found}, expected, reports, now)
+        return Judged(now, len(expected.unsettled & expected.known))
 
     def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Expectations, list[Finding]]:
         with self._database.read() as connection:
@@ -104,6 +119,7 @@ class Auditor:
                         connection, [finding.load_balancer_id], priority=Priority.EVENT, reason=reason, now=now
                     )
             drift_findings.forget(connection, before=now - self._kept)
+            drift_audits.forget(connection, before=now - self._kept)
             machines.forget_deleted(connection, before=now - _DELETED_MACHINES_KEPT)
         self._tell(new, [DriftKind(before[key].kind) for key in over])
         lasting = Counter(finding.kind for finding in found.values())

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from bascule.client.transport import Transport
-from bascule.wire.admin_v1_work import DriftFindingView, DriftView
+import time
+from uuid import UUID
+
+from bascule.client.transport import Transport, body_of
+from bascule.model.errors import Unavailable
+from bascule.wire.admin_v1_work import DriftAuditView, DriftFindingView, DriftView
+
+_LOOK = 0.2  # seconds
 
 
 class Drift:
@@ -16,3 +22,20 @@ class Drift:
         """The newest first: what lasts, and with `resolved` what is over too."""
         answer = self._transport.get("/admin/v1/drift", resolved="true" if resolved else "false", limit=limit)
         return DriftView.model_validate(answer).findings
+
+    def audit(self, node: str | None = None) -> DriftAuditView:
+        """Ask for an audit of a node, by name or identifier, or of all."""
+        return DriftAuditView.model_validate(self._transport.post("/admin/v1/drift/audits", body_of(node=node)))
+
+    def get_audit(self, audit_id: UUID) -> DriftAuditView:
+        """One audit."""
+        return DriftAuditView.model_validate(self._transport.get(f"/admin/v1/drift/audits/{audit_id}"))
+
+    def wait(self, audit_id: UUID, timeout: float) -> DriftAuditView:
+        """Wait until it has ended, `timeout` seconds at most. Raises Unavailable."""
+        deadline = time.monotonic() + timeout
+        while (audit := self.get_audit(audit_id)).ended_at is None:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"No orchestrator has done the audit within {timeout:g} s: see whether one runs.")
+            time.sleep(_LOOK)
+        return audit

@@ -9,7 +9,9 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from bascule.balancing.auditor import Auditor
+from bascule.balancing.audits_on_request import AuditsOnRequest
 from bascule.balancing.drift_metrics import DriftMetrics
+from bascule.balancing.hands import Agents
 from bascule.balancing.machines import MachineFollower
 from bascule.balancing.published_reports import PublishedReports
 from bascule.events.agent_reports import AGENT_REPORTS
@@ -49,7 +51,7 @@ class Hearing:
             await bus.close()
 
 
-def hearing(settings: OrchestratorSettings, database: Database, clock: Clock) -> Hearing:
+def hearing(settings: OrchestratorSettings, database: Database, clock: Clock, agents: Agents) -> Hearing:
     """Raises InvalidInput and SystemFailure for settings that cannot be followed."""
     registry = CollectorRegistry()
     counters = EventCounters(registry)
@@ -63,7 +65,9 @@ def hearing(settings: OrchestratorSettings, database: Database, clock: Clock) ->
     )
     buses, listening = _listen(settings, database, clock, auditor, counters=counters, registry=registry)
     stop_showing = _show(settings.metrics_listen, registry) if settings.metrics_listen else None
-    return Hearing(inside, buses, (inside.consume(REPORTS, auditor.take), auditor.run(), *listening), stop_showing)
+    on_request = AuditsOnRequest(database=database, agents=agents, clock=clock, auditor=auditor)
+    work = (inside.consume(REPORTS, auditor.take), auditor.run(), on_request.run(), *listening)
+    return Hearing(inside, buses, work, stop_showing)
 
 
 def _listen(

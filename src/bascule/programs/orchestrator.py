@@ -44,7 +44,7 @@ async def run(settings: OrchestratorSettings) -> None:
     bell = _bell(engine)
     missed = Missed()
     workers = _workers(settings, database, agents, bell, missed)
-    heard = hearing(settings, database, clock)
+    heard = hearing(settings, database, clock, agents)
     watch = Watch(
         database=database,
         agents=agents,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,6 +45,16 @@ def latest(connection: Connection, *, resolved: bool, limit: int) -> list[DriftR
     query = select(_TABLE).order_by(_TABLE.c.last_seen.desc(), _TABLE.c.node, _TABLE.c.id).limit(limit)
     if not resolved:
         query = query.where(_TABLE.c.open_key.is_not(None))
+    return [_noun(row) for row in connection.execute(query)]
+
+
+def seen_at(connection: Connection, at: float, node_ids: Collection[UUID]) -> list[DriftRow]:
+    """What the audit of that moment found on these nodes, or on all without any."""
+    query = (
+        select(_TABLE).where(_TABLE.c.first_seen <= at, _TABLE.c.last_seen >= at).order_by(_TABLE.c.node, _TABLE.c.id)
+    )
+    if node_ids:
+        query = query.where(_TABLE.c.node_id.in_([str(each) for each in node_ids]))
     return [_noun(row) for row in connection.execute(query)]
 
 

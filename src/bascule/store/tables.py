@@ -237,4 +237,17 @@ drift_findings = _noun(
     Column("resolved_at", Float, nullable=True),
 )
 
+# Audits that operators asked for, and what became of them; whoever does one has claimed it.
+drift_audits = _noun(
+    "drift_audits",
+    Column("node_ids", JSON, nullable=False),
+    Column("requested_at", Float, nullable=False),
+    Column("claimed_until", Float, nullable=True),
+    # The moment of which its findings are.
+    Column("ended_at", Float, nullable=True),
+    Column("answered", JSON, nullable=False),
+    Column("silent", JSON, nullable=False),
+    Column("unsettled", Integer, nullable=False),
+)
+
 orchestration = orchestration_tables.define(metadata)

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from bascule.model.health_checks import Health
-from bascule.wire.fields import View
+from bascule.wire.fields import Body, Name, View
 from bascule.wire.public_v2_views import LoadBalancerView
 
 
@@ -98,6 +98,28 @@ class DriftView(View):
     """Findings, the newest first."""
 
     findings: list[DriftFindingView]
+
+
+class DriftAuditView(View):
+    """An audit that was asked for; `ended-at` is null until it is done.
+
+    `answered` and `silent` are the names of nodes; `unsettled` is how many load balancers were being changed and were
+    not judged. `findings` are what it found and still lasts or lasted then.
+    """
+
+    id: UUID
+    requested_at: datetime
+    ended_at: datetime | None
+    answered: list[str]
+    silent: list[str]
+    unsettled: int
+    findings: list[DriftFindingView]
+
+
+class DriftAuditBody(Body):
+    """What to audit: a node by its name or identifier, everybody without one."""
+
+    node: Name | None = None
 
 
 class MachineEventView(View):

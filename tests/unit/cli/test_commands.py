@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
 from bascule.cli.application import app
-from bascule.model.errors import BasculeError
-from bascule.store import drift_findings
+from bascule.model.errors import BasculeError, NotFound, Unavailable
+from bascule.store import drift_audits, drift_findings
+from bascule.store.drift_audits import AuditRow
 from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
 from tests.unit.api.test_states import carried
 
@@ -143,3 +149,54 @@ def test_operators_see_drift(api: Installation, run: Run) -> None:
         drift_findings.resolve(connection, ["a"], now=20.0)
     assert json.loads(done(run("drift", "list", "-o", "json"))) == []
     assert "was never here" in done(run("drift", "list", "--history"))
+
+
+@contextmanager
+def auditing(api: Installation) -> Iterator[None]:
+    """An orchestrator that ends the next audit asked for: lb-1 answers and lacks something, hv-1 is silent."""
+
+    def end() -> None:
+        while (asked := _waiting(api)) is None:
+            time.sleep(0.01)
+        at = time.time() + 1
+        node = UUID(api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"])
+        fields = {"kind": "missing", "node_id": str(node), "node": "lb-1", "words": "its announcement"}
+        with api.database.write() as connection:
+            drift_findings.add(connection, {"key": {**fields, "load_balancer_id": str(uuid4())}}, now=at)
+            ended = replace(asked, ended_at=at, answered=("lb-1",), silent=("hv-1",), unsettled=2)
+            drift_audits.end(connection, ended)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    yield
+    thread.join()
+
+
+def _waiting(api: Installation) -> AuditRow | None:
+    with api.database.read() as connection:
+        return drift_audits.waiting(connection, now=time.time())
+
+
+def test_an_audit_shows_what_it_found_and_what_it_left_out(api: Installation, run: Run) -> None:
+    """Differences are no failure of the command; programs read the whole audit."""
+    with auditing(api):
+        result = run("drift", "audit")
+    assert "its announcement" in done(result)
+    assert "does not answer: hv-1" in result.stderr
+    assert "2 load balancers" in result.stderr
+
+
+def test_an_audit_as_json(api: Installation, run: Run) -> None:
+    """Of one node, which must be known."""
+    with auditing(api):
+        told = json.loads(done(run("drift", "audit", "--node", "lb-1", "--output", "json")))
+    assert (told["answered"], told["silent"], told["unsettled"]) == (["lb-1"], ["hv-1"], 2)
+    assert [finding["what"] for finding in told["findings"]] == ["its announcement"]
+    unknown = run("drift", "audit", "--node", "nobody")
+    assert isinstance(unknown.exception, NotFound)
+
+
+def test_an_audit_that_nobody_does_is_said(run: Run) -> None:
+    """Without an orchestrator the command does not wait for ever."""
+    result = run("drift", "audit", "--wait", "1")
+    assert isinstance(result.exception, Unavailable)
