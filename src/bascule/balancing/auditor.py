@@ -2,7 +2,7 @@
 
 Every finding is kept with when it was seen first and last, and when it was over. For a load balancer of ours a
 reconciliation is asked for once, when the finding is new; the periodic one sees to what lasts. What is foreign is
-listed and left alone.
+listed and left alone. What reconciling does not mend is quarantined (`quarantine`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import structlog
 from bascule.balancing.audit import DriftKind, Finding, audit, foreign
 from bascule.balancing.drift_metrics import DriftMetrics
 from bascule.balancing.expectations import Expectations, carried_by, expect, inventories
+from bascule.balancing.quarantine import Rule, place_of
+from bascule.balancing.quarantining import Quarantining
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import changes, drift_audits, drift_findings, machines
+from bascule.store import changes, drift_audits, drift_findings, drift_quarantines, machines
 from bascule.store.database import Database
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,8 +43,16 @@ class Auditor:
     """`interval` and `kept` are seconds: between two audits, and how long what is over is remembered."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, metrics: DriftMetrics, interval: float, kept: float
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        metrics: DriftMetrics,
+        interval: float,
+        kept: float,
+        quarantining: Quarantining | None = None,
     ) -> None:
+        self._quarantining = quarantining or Quarantining(Rule(), None)
         self._database, self._clock, self._metrics = database, clock, metrics
         self._interval, self._kept = interval, kept
         self._reports: dict[tuple[bool, UUID], NodeReport] = {}
@@ -112,19 +122,22 @@ class Auditor:
             for key in found.keys() & before.keys():
                 drift_findings.see_again(connection, key, found[key].words, now=now)
             drift_findings.resolve(connection, over, now=now)
+            quarantined = self._quarantining.update(connection, new.values(), now=now)
             for finding in new.values():
-                if finding.load_balancer_id in expected.known:
+                if finding.load_balancer_id in expected.known and place_of(finding) not in quarantined:
                     reason = f"drift: {finding.kind} on {finding.node}"
                     changes.request(
                         connection, [finding.load_balancer_id], priority=Priority.EVENT, reason=reason, now=now
                     )
             drift_findings.forget(connection, before=now - self._kept)
             drift_audits.forget(connection, before=now - self._kept)
+            drift_quarantines.forget(connection, before=now - self._kept)
             machines.forget_deleted(connection, before=now - _DELETED_MACHINES_KEPT)
         self._tell(new, [DriftKind(before[key].kind) for key in over])
         lasting = Counter(finding.kind for finding in found.values())
         lasting.update(DriftKind(row.kind) for key, row in before.items() if key not in found and key not in over)
         self._metrics.last(lasting)
+        self._metrics.quarantined(len(quarantined))
 
     def _tell(self, new: Mapping[str, Finding], over: list[DriftKind]) -> None:
         for finding in new.values():

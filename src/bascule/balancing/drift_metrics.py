@@ -18,6 +18,11 @@ class DriftMetrics:
         )
         self._found = Counter("bascule_drift_found", "Differences found.", ["kind"], registry=registry)
         self._resolved = Counter("bascule_drift_resolved", "Differences that are over.", ["kind"], registry=registry)
+        self._quarantined = Gauge(
+            "bascule_drift_quarantined",
+            "Load balancers on nodes for which drift asks for no reconciliation.",
+            registry=registry,
+        )
         for kind in DriftKind:
             for metric in (self._lasting, self._found, self._resolved):
                 metric.labels(kind)
@@ -26,6 +31,10 @@ class DriftMetrics:
         """So many last now."""
         for kind in DriftKind:
             self._lasting.labels(kind).set(counts.get(kind, 0))
+
+    def quarantined(self, count: int) -> None:
+        """So many are quarantined now."""
+        self._quarantined.set(count)
 
     def changed(self, found: Iterable[DriftKind], resolved: Iterable[DriftKind]) -> None:
         """These are new, and these are over."""

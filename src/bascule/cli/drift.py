@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
-from bascule.cli.output import Output, OutputOption, json_of, print_json, say, show_list
+from bascule.cli.output import Output, OutputOption, json_of, print_json, say, show_list, show_one
 from bascule.cli.session import admin
 from bascule.wire.admin_v1_work import DriftAuditView
 
@@ -23,6 +24,7 @@ _COLUMNS = {
     "SINCE": "first_seen",
     "SEEN": "last_seen",
     "OVER": "resolved_at",
+    "QUARANTINED": "quarantined_since",
 }
 
 
@@ -62,6 +64,32 @@ def audit(
     show_list(output, found.findings, _COLUMNS, empty=_nothing(found))
     for sentence in _left_out(found):
         say(sentence)
+
+
+@drift_app.command("quarantines")
+def list_quarantines(context: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
+    """List load balancers on nodes where reconciling does not mend what differs: drift asks for it no more."""
+    columns = {
+        "NODE": "node",
+        "LOAD BALANCER": "load_balancer",
+        "WHY": "reason",
+        "SINCE": "since",
+        "ID": "id",
+    }
+    with admin(context) as client:
+        found = client.drift.quarantines()
+    show_list(output, found, columns, empty="Nothing is quarantined.")
+
+
+@drift_app.command("release", epilog="Example: bascule drift release 7d0c…")
+def release(
+    context: typer.Context,
+    quarantine: Annotated[UUID, typer.Argument(help="Its identifier, as `bascule drift quarantines` shows it.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """End a quarantine, once its cause is mended: the load balancer is reconciled, and drift may ask again."""
+    with admin(context) as client:
+        show_one(output, client.drift.release(quarantine))
 
 
 def _nothing(audited: DriftAuditView) -> str:

@@ -7,7 +7,13 @@ from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
 from bascule.model.errors import Unavailable
-from bascule.wire.admin_v1_work import DriftAuditView, DriftFindingView, DriftView
+from bascule.wire.admin_v1_work import (
+    DriftAuditView,
+    DriftFindingView,
+    DriftView,
+    QuarantinesView,
+    QuarantineView,
+)
 
 _LOOK = 0.2  # seconds
 
@@ -26,6 +32,15 @@ class Drift:
     def audit(self, node: str | None = None) -> DriftAuditView:
         """Ask for an audit of a node, by name or identifier, or of all."""
         return DriftAuditView.model_validate(self._transport.post("/admin/v1/drift/audits", body_of(node=node)))
+
+    def quarantines(self) -> list[QuarantineView]:
+        """Load balancers on nodes for which drift asks for no reconciliation."""
+        return QuarantinesView.model_validate(self._transport.get("/admin/v1/drift/quarantines")).quarantines
+
+    def release(self, quarantine_id: UUID) -> QuarantineView:
+        """End a quarantine."""
+        answer = self._transport.post(f"/admin/v1/drift/quarantines/{quarantine_id}/release", {})
+        return QuarantineView.model_validate(answer)
 
     def get_audit(self, audit_id: UUID) -> DriftAuditView:
         """One audit."""

@@ -20,7 +20,10 @@ from bascule.orchestration.tables import OrchestrationTables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a human is told. `tree` is the job that failed last, drawn as text; `sent_to` names who has it already."""
+    """What a human is told. `tree` is the job that failed last, drawn as text; `sent_to` names who has it already.
+
+    Without `attempts` it is not about an entity's runs, and `error` is all there is to say.
+    """
 
     id: int = 0
     entity: Entity
@@ -40,6 +43,8 @@ class Page:
     @property
     def body(self) -> str:
         """For humans, the most important first: some receivers cut it."""
+        if not self.attempts:
+            return self.error
         if self.recovered:
             return f"Recovered after {self.attempts} failures in a row. The last error was: {self.error}"
         sentence = f"Failed {self.attempts} times in a row, and is tried again. The last error: {self.error}"

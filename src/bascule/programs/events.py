@@ -14,6 +14,8 @@ from bascule.balancing.drift_metrics import DriftMetrics
 from bascule.balancing.hands import Agents
 from bascule.balancing.machines import MachineFollower
 from bascule.balancing.published_reports import PublishedReports
+from bascule.balancing.quarantine import Rule
+from bascule.balancing.quarantining import Quarantining
 from bascule.events.agent_reports import AGENT_REPORTS
 from bascule.events.in_process import InProcessBus
 from bascule.events.interface import Bus
@@ -21,11 +23,13 @@ from bascule.events.messages import MACHINES, REPORTS, NodeReport
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import SystemFailure
 from bascule.orchestration.clock import Clock
+from bascule.orchestration.pages import Pages
 from bascule.programs.buses import kafka
 from bascule.programs.settings import OrchestratorSettings
 from bascule.store.database import Database
+from bascule.store.tables import orchestration
 
-_DAY = 86_400.0
+_HOUR, _DAY = 3600.0, 86_400.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -62,6 +66,10 @@ def hearing(settings: OrchestratorSettings, database: Database, clock: Clock, ag
         metrics=DriftMetrics(registry),
         interval=settings.audit_interval,
         kept=settings.drift_kept_days * _DAY,
+        quarantining=Quarantining(
+            Rule(reconciliations=settings.drift_quarantine_after, window=settings.drift_quarantine_hours * _HOUR),
+            Pages(orchestration) if settings.page_urls else None,
+        ),
     )
     buses, listening = _listen(settings, database, clock, auditor, counters=counters, registry=registry)
     stop_showing = _show(settings.metrics_listen, registry) if settings.metrics_listen else None

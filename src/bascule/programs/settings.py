@@ -114,6 +114,10 @@ class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     """Seconds between two comparisons of all that agents report with the expected state."""
     drift_kept_days: float = Field(default=30.0, gt=0)
     """How many days a difference that is over is remembered."""
+    drift_quarantine_after: int = Field(default=3, ge=1)
+    """A difference that comes back after so many reconciliations is quarantined: drift asks for no more, and pages."""
+    drift_quarantine_hours: float = Field(default=1.0, gt=0)
+    """Within so many hours; and after as many without a difference a quarantine is over."""
     metrics_listen: str = Field(default="", pattern=r"^$|^.+:[0-9]{1,5}$")
     """Address and port to answer Prometheus on; without it, nobody is answered."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -56,6 +56,19 @@ def seen_at(connection: Connection, at: float, node_ids: Collection[UUID]) -> li
     if node_ids:
         query = query.where(_TABLE.c.node_id.in_([str(each) for each in node_ids]))
     return [_noun(row) for row in connection.execute(query)]
+
+
+def began_since(connection: Connection, since: float) -> list[tuple[tuple[UUID, UUID], float]]:
+    """The node and load balancer of every finding that began after then, with when it did."""
+    query = select(_TABLE.c.node_id, _TABLE.c.load_balancer_id, _TABLE.c.first_seen).where(_TABLE.c.first_seen > since)
+    return [((UUID(node), UUID(balancer)), at) for node, balancer, at in connection.execute(query)]
+
+
+def lasting_since(connection: Connection, since: float) -> set[tuple[UUID, UUID]]:
+    """The nodes and load balancers where a finding lasts, or lasted until after then."""
+    resolved = _TABLE.c.resolved_at
+    query = select(_TABLE.c.node_id, _TABLE.c.load_balancer_id).where(or_(resolved.is_(None), resolved > since))
+    return {(UUID(node), UUID(balancer)) for node, balancer in connection.execute(query)}
 
 
 def add(connection: Connection, findings: Mapping[str, Mapping[str, object]], *, now: float) -> None:

@@ -250,4 +250,17 @@ drift_audits = _noun(
     Column("unsettled", Integer, nullable=False),
 )
 
+# Where drift asks for no reconciliation, for reconciling does not mend it.
+drift_quarantines = _noun(
+    "drift_quarantines",
+    # The node and the load balancer, until an audit has seen that it is released: one row at a time for each.
+    Column("open_key", String(128), nullable=True, unique=True),
+    Column("node_id", _ID, nullable=False),
+    Column("node", String(255), nullable=False),
+    Column("load_balancer_id", _ID, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("released_at", Float, nullable=True),
+)
+
 orchestration = orchestration_tables.define(metadata)

@@ -81,7 +81,10 @@ class JobTreeView(JobView):
 
 
 class DriftFindingView(View):
-    """A difference between a node and the expected state; `resolved-at` is null while it lasts."""
+    """A difference between a node and the expected state; `resolved-at` is null while it lasts.
+
+    `quarantined-since` is null unless the load balancer is quarantined on that node now.
+    """
 
     id: UUID
     kind: str
@@ -92,12 +95,31 @@ class DriftFindingView(View):
     first_seen: datetime
     last_seen: datetime
     resolved_at: datetime | None
+    quarantined_since: datetime | None = None
 
 
 class DriftView(View):
     """Findings, the newest first."""
 
     findings: list[DriftFindingView]
+
+
+class QuarantineView(View):
+    """A load balancer on a node for which drift asks for no reconciliation; `released-at` is null while that is so."""
+
+    id: UUID
+    node: str
+    node_id: UUID
+    load_balancer: UUID
+    reason: str
+    since: datetime
+    released_at: datetime | None
+
+
+class QuarantinesView(View):
+    """Those that last, the newest first."""
+
+    quarantines: list[QuarantineView]
 
 
 class DriftAuditView(View):

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import insert, select, update
 
 from bascule.orchestration.queue import Priority
-from bascule.store import drift_findings, placements
+from bascule.store import drift_findings, drift_quarantines, placements
 from bascule.store.tables import orchestration
 from tests.unit.api.installation import Installation, created
 
@@ -160,3 +160,27 @@ def test_jobs_are_shown_as_they_were_recorded(api: Installation) -> None:
     shown = api.operators.get(f"/admin/v1/jobs/{job}").json()
     assert [step["path"] for step in shown["steps"]] == ["1", "2", "2.1", "10"]
     assert api.operators.get("/admin/v1/jobs?limit=0").json()["errors"][0]["field"] == "limit"
+
+
+def test_quarantines_are_listed_shown_with_their_findings_and_released(api: Installation) -> None:
+    """Releasing asks for a reconciliation, once for all; an unknown one is 404."""
+    load_balancer, node = UUID(api.load_balancer(name="shop")), uuid4()
+    fields = {"kind": "missing", "node_id": str(node), "node": "lb-1", "words": "its announcement"}
+    row = drift_quarantines.new(node, "lb-1", load_balancer, "missing came back", now=7.0)
+    with api.database.write() as connection:
+        drift_findings.add(connection, {"key": {**fields, "load_balancer_id": str(load_balancer)}}, now=6.0)
+        drift_quarantines.add(connection, [row])
+    (finding,) = api.operators.get("/admin/v1/drift").json()["findings"]
+    assert finding["quarantined-since"] == "1970-01-01T00:00:07Z"
+    (listed,) = api.operators.get("/admin/v1/drift/quarantines").json()["quarantines"]
+    assert (listed["node"], listed["reason"], listed["released-at"]) == ("lb-1", "missing came back", None)
+    path = f"/admin/v1/drift/quarantines/{listed['id']}/release"
+    first = api.operators.post(path, json={}).json()
+    assert first["released-at"] is not None
+    assert api.operators.post(path, json={}).json() == first
+    assert api.operators.get("/admin/v1/drift/quarantines").json() == {"quarantines": []}
+    assert api.operators.get("/admin/v1/drift").json()["findings"][0]["quarantined-since"] is None
+    with api.database.read() as connection:
+        reasons = connection.execute(select(orchestration.reconciliations.c.reasons)).scalars().one()
+    assert "released from quarantine on lb-1" in reasons
+    assert api.operators.post(f"/admin/v1/drift/quarantines/{uuid4()}/release", json={}).status_code == 404

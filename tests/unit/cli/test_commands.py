@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from bascule.cli.application import app
 from bascule.model.errors import BasculeError, NotFound, Unavailable
-from bascule.store import drift_audits, drift_findings
+from bascule.store import drift_audits, drift_findings, drift_quarantines
 from bascule.store.drift_audits import AuditRow
 from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
 from tests.unit.api.test_states import carried
@@ -200,3 +200,15 @@ def test_an_audit_that_nobody_does_is_said(run: Run) -> None:
     """Without an orchestrator the command does not wait for ever."""
     result = run("drift", "audit", "--wait", "1")
     assert isinstance(result.exception, Unavailable)
+
+
+def test_quarantines_are_listed_and_released(api: Installation, run: Run) -> None:
+    """By the identifier that the list shows."""
+    row = drift_quarantines.new(uuid4(), "hv-1", uuid4(), "missing came back 3 times", now=7.0)
+    with api.database.write() as connection:
+        drift_quarantines.add(connection, [row])
+    text = done(run("drift", "quarantines"))
+    assert "missing came back 3 times" in text
+    assert str(row.id) in text
+    assert "released-at" in done(run("drift", "release", str(row.id)))
+    assert "Nothing is quarantined" in run("drift", "quarantines").stderr

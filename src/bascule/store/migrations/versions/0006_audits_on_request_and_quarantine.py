@@ -1,4 +1,4 @@
-"""Audits that operators ask for
+"""Audits that operators ask for, and quarantines of what reconciling does not mend
 
 Only adds: the release before knows nothing of it.
 """
@@ -28,8 +28,22 @@ def upgrade() -> None:
         sa.Column("unsettled", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_drift_audits")),
     )
+    op.create_table(
+        "drift_quarantines",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("open_key", sa.String(length=128), nullable=True),
+        sa.Column("node_id", sa.String(length=36), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("released_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drift_quarantines")),
+        sa.UniqueConstraint("open_key", name=op.f("uq_drift_quarantines_open_key")),
+    )
 
 
 def downgrade() -> None:
     """Go back."""
+    op.drop_table("drift_quarantines")
     op.drop_table("drift_audits")
