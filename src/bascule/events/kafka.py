@@ -82,6 +82,8 @@ class KafkaBus:
             await self._make(topic)
             await self._send(topic.name, key.encode(), topic.kind.dump_json(message, by_alias=True), [])
         except KafkaError as error:
+            # A broker that lost the topic does not make it again by itself.
+            self._made.discard(topic.name)
             raise Unavailable(f"Kafka does not take the message ({error}): see whether its brokers run.") from error
 
     async def consume(self, topic: Topic[T], handle: Callable[[T], Awaitable[None]]) -> None:
