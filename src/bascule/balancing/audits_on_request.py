@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
-from bascule.balancing.auditor import Auditor
+from bascule.balancing.auditor import Auditor, Judged
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports
 from bascule.events.messages import NodeReport
-from bascule.model.errors import BasculeError
+from bascule.model.errors import BasculeError, Taken
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.orchestration.clock import Clock
 from bascule.store import drift_audits, hypervisors, lb_nodes
@@ -75,7 +75,7 @@ class AuditsOnRequest:
             *(NodeReport(node_id=host.id, at=at, hypervisor=report) for host, report in _answers(hosts, forwardings)),
         ]
         reports = {report.node_id: report for report in found}
-        judged = await self._auditor.audit(reports)
+        judged = await self._judge(reports)
         machines: tuple[LBNode | Hypervisor, ...] = (*nodes, *hosts)
         return replace(
             asked,
@@ -84,6 +84,13 @@ class AuditsOnRequest:
             silent=tuple(each.name for each in machines if each.id not in reports),
             unsettled=judged.unsettled,
         )
+
+    async def _judge(self, reports: Mapping[UUID, NodeReport]) -> Judged:
+        try:
+            return await self._auditor.audit(reports)
+        except Taken:
+            # Another orchestrator wrote the same down at this moment: now it is there, and is seen again.
+            return await self._auditor.audit(reports)
 
 
 def _answers(machines: Iterable[N], reports: Iterable[R | None]) -> Iterator[tuple[N, R]]:
