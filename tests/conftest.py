@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.postgresql import PostgreSQLServer, programs
 
 BOTH = ("sqlite", "postgresql")
+
+# `explain` traces every line of a failing example's runs, which takes minutes where a second does. What CI draws is the
+# same in every run, so that a change is not blamed for a case that another one would have met as well.
+settings.register_profile(
+    "bascule", deadline=None, derandomize="CI" in os.environ, phases=tuple(set(Phase) - {Phase.explain})
+)
+settings.load_profile("bascule")
 
 
 @pytest.fixture(scope="session")
