@@ -275,18 +275,24 @@ def test_it_must_be_started_first(stage: Stage) -> None:
         stage.enforce(web(stage))
 
 
-@pytest.mark.parametrize("strategy", Strategy)
-def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
+def test_every_strategy_is_carried_or_refused(stage: Stage) -> None:
     """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
-    assert stage.driver.capabilities.strategies >= EVERYWHERE
-    wanted = stage.family.service(stage.family.backend(1), stage.family.backend(2), strategy=strategy)
-    if strategy in stage.driver.capabilities.strategies:
-        stage.enforce(wanted)
-        assert stage.observe().ready == {stage.family.vip}
-        assert stage.enforce(wanted) == ()
-        return
-    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
-        stage.enforce(wanted)
+    carried = stage.driver.capabilities.strategies
+    assert carried >= EVERYWHERE
+    services = {
+        strategy: stage.family.service(
+            stage.family.backend(1), stage.family.backend(2), strategy=strategy, port=1000 + number
+        )
+        for number, strategy in enumerate(Strategy)
+    }
+    wanted = [services[strategy] for strategy in Strategy if strategy in carried]
+    stage.enforce(*wanted)
+    assert {service.key for service in stage.observe().services} == {service.key for service in wanted}
+    assert stage.observe().ready == {stage.family.vip}
+    assert stage.enforce(*wanted) == ()
+    for strategy in set(Strategy) - carried:
+        with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
+            stage.enforce(services[strategy])
 
 
 @pytest.mark.parametrize("method", ForwardingMethod)
