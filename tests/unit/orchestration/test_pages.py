@@ -43,6 +43,7 @@ def pager(stage: Stage, *receivers: Receiver, timeout: float = 30.0) -> Pager:
         notifier=AppriseNotifier([one.url for one in receivers], timeout=timeout),
         clock=stage.clock,
         chance=random.Random(1),
+        application="bascule",
     )
 
 
