@@ -52,8 +52,8 @@ ADDRESSES = Table(
     "addresses",
     metadata,
     Column("ip", String(36), primary_key=True),
-    Column("server", String(64)),
-    Column("recorded", String(64)),
+    Column("server", String),
+    Column("recorded", String),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
-from bascule.orchestration.journal import numbers
+from bascule.orchestration.journal import NodeState, numbers
 from bascule.orchestration.queue import Entity
 from bascule.orchestration.tables import OrchestrationTables
 
@@ -120,7 +120,18 @@ def _page(row: Row[Any], application: str) -> Page:
 
 def drawn(steps: Iterable[Row[Any]]) -> str:
     """A job's tree as text, a line a node: its state, indented by its depth, its title and its error."""
-    return "\n".join(
-        f"{step.state:9} {'  ' * (len(numbers(step.path)) - 1)}{step.title}" + (f": {step.error}" if step.error else "")
-        for step in steps
-    )
+    rows = list(steps)
+    over = bool(rows) and rows[0].ended_at is not None
+    return "\n".join(_line(row, over=over) for row in rows)
+
+
+def _line(step: Row[Any], *, over: bool) -> str:
+    state = "not run" if over and step.state == NodeState.WAITING else step.state
+    error = f": {step.error}" if step.error else ""
+    return f"{state:9} {'  ' * (len(numbers(step.path)) - 1)}{step.title}{_times(step)}{error}"
+
+
+def _times(step: Row[Any]) -> str:
+    """How often a `Retry` tried, when the first time did not do."""
+    attempts = step.output.get("attempts", 1) if step.node == "retry" and step.output else 1
+    return f" ({attempts} attempts)" if attempts > 1 else ""

@@ -79,7 +79,7 @@ async def test_one_page_for_many_failures_and_one_for_recovery(stage: Stage, rec
         "failure   greet: world does not answer.",
         "success     hello",
         "failure     world: world does not answer.",
-        "waiting     bye",
+        "not run     bye",
     ]
     assert receiver.taken[1]["message"] == (
         "Recovered after 5 failures in a row. The last error was: world does not answer."
