@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,9 @@ class Killed(BaseException):
 
 
 class FragileRack(FakeRack):
-    """Whoever gives it the order number `die_at` dies, before or after it is obeyed. Watches that no two carry it."""
+    """Whoever gives it the order number `die_at` dies, before or after it is obeyed. Counts when two carry it."""
 
-    die_at, after, orders = 0, False, 0
+    die_at, after, orders, doubled = 0, False, 0, 0
 
     async def tell(self, server: str, order: str, ip: str, epoch: int) -> None:
         """Obey."""
@@ -50,7 +51,7 @@ class FragileRack(FakeRack):
         if dies and not self.after:
             raise Killed
         await super().tell(server, order, ip, epoch)
-        assert len(self.reached(ip)) <= 1, "an address on two servers"
+        self.doubled += len(self.on(ip)) > 1
         if dies:
             raise Killed
 
@@ -96,7 +97,7 @@ class Centre:
     async def settle(self, name: str = "worker") -> int:
         """Run until nothing is due; returns how many runs there were."""
         worker = self.worker(name)
-        for runs in range(20):
+        for runs in range(10):
             if not await worker.run_once():
                 return runs
         raise AssertionError("the queue never empties")
@@ -136,14 +137,13 @@ def test_the_example_tells_its_story(empty_database_url: str) -> None:
     assert "record web1" in given
     assert re.search(r"failure +remove web1: web1 does not answer\.\n +success +cut off web1\n", silent)
     assert "add web2" in silent
-    assert re.search(r"success +remove web1\n", back)
-    assert "add web2" not in back
-    assert re.search(r"success +remove web3\n.*success +add web2\n", tampered, re.DOTALL)
+    assert re.search(r"success +remove web2\n.*success +add web1$", back, re.DOTALL)
+    assert re.search(r"success +remove web3\n.*success +add web1$", tampered, re.DOTALL)
     assert failing.count("page 1: example: elastic-ip 192.0.2.1") == 1
     assert re.search(r"after \d+ attempts: 1 page$", failing)
     assert "Failed 3 times in a row" in failing
     assert "page 2: example: elastic-ip 192.0.2.1\n    Recovered after" in recovered
-    assert end == "192.0.2.1 is on web2."
+    assert end == "192.0.2.1 is on web1."
 
 
 async def test_a_tampered_world_is_repaired_by_the_sweep(centre: Centre) -> None:
@@ -154,7 +154,7 @@ async def test_a_tampered_world_is_repaired_by_the_sweep(centre: Centre) -> None
     centre.sweep()
     assert await centre.settle() == 1
     assert centre.rack.carried == {"web1": {IP}, "web2": set(), "web3": set()}
-    repairs = ["add web1", "record web1", "remove web3", "add web1", "record web1"]
+    repairs = ["record web1", "add web1", "remove web3", "record web1", "add web1"]
     assert centre.titles() == repairs
     centre.sweep()
     assert await centre.settle() == 1
@@ -181,11 +181,37 @@ async def test_what_a_dead_worker_left_is_finished_by_the_next(centre: Centre, a
             assert await centre.settle("heir") == 0, "its lease lasts"
             centre.clock.time += LEASE
         await centre.settle("heir")
-        assert rack.reached(IP) == [new]
+        assert rack.on(IP) == [new]
+        assert not rack.doubled
         if not died:
             assert die_at > 2, "it must have died at every order before"
             return
     raise AssertionError("the job never ends")
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_whatever_happens_no_two_servers_carry_it(tmp_path: Path, seed: int) -> None:
+    """Users change their minds, servers fall silent, workers die; then there is peace, and the address arrives."""
+    chance = random.Random(seed)
+    engine = open_database(f"sqlite:///{tmp_path}/example.db")
+    create_tables(engine, metadata)
+    centre, wanted = Centre(Database(engine)), ""
+    rack, servers = centre.rack, sorted(centre.rack.carried)
+    for number in range(50):
+        rack.silent = {server for server in servers if chance.random() < 0.3}
+        rack.die_at, rack.after = rack.orders + chance.randrange(1, 4), chance.random() < 0.5
+        if chance.random() < 0.8 or not wanted:
+            centre.give(wanted := chance.choice(servers))
+        with suppress(Killed):
+            await centre.worker(f"worker-{number}").run_once()
+        centre.clock.time += LEASE
+    rack.silent, rack.die_at = set(), 0
+    centre.clock.time += LEASE
+    centre.sweep()
+    await centre.settle()
+    assert rack.on(IP) == [wanted]
+    assert not rack.doubled
+    engine.dispose()
 
 
 async def test_a_worker_that_was_thought_dead_does_no_harm(centre: Centre) -> None:
@@ -202,7 +228,7 @@ async def test_a_worker_that_was_thought_dead_does_no_harm(centre: Centre) -> No
         await hands.perform(late, Do("add", "web1"))
     with pytest.raises(LeaseLost):
         await hands.perform(late, Do("record", "web1"))
-    assert centre.rack.reached(IP) == ["web2"]
+    assert centre.rack.on(IP) == ["web2"]
     seen = await hands.inventory(late)
     assert seen is not None
     assert seen.recorded == "web2"
@@ -238,7 +264,7 @@ async def test_applications_that_share_a_database_leave_each_other_alone(centre:
         centre.queue.request(connection, other, priority=Priority.USER, reason="test", now=centre.clock.now())
     centre.give("web1")
     assert await centre.settle() == 1
-    assert centre.rack.reached(IP) == ["web1"]
+    assert centre.rack.on(IP) == ["web1"]
     with centre.database.write() as connection:
         left: Claim | None = centre.queue.claim(connection, holder="another", now=centre.clock.now(), lease=LEASE)
     assert left is not None
