@@ -1,4 +1,4 @@
-"""What an application writes to have an orchestrator: four functions for each kind of entity."""
+"""What an application writes to have an orchestrator: a few functions for each kind of entity."""
 
 from __future__ import annotations
 
