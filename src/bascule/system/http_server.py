@@ -29,7 +29,10 @@ def serve(app: FastAPI, listen: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(settings).run()
+    server = uvicorn.Server(settings)
+    # Answers that never end by themselves ask this, so that they need not be cut off.
+    app.state.leaving = lambda: server.should_exit
+    server.run()
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
