@@ -28,18 +28,20 @@ def console(
 ) -> None:
     """Serve the console until Ctrl-C: jobs and their steps, live, in a browser (for operators).
 
-    It asks the API with your token, and whoever can connect to it sees what you see and can cancel jobs: so it listens
-    on this machine only, unless you say otherwise. From another machine, use ssh -L 8090:127.0.0.1:8090.
+    It asks the API with your token: whoever can connect sees what you see, and
+    can cancel jobs. So it listens on this machine only, unless you say
+    otherwise. From another machine: ssh -L 8090:127.0.0.1:8090.
     """
-    with admin(context, timeout=TIMEOUT) as client:
-        app = create_app(client, names=name or ())
-        host = listen.rpartition(":")[0]
-        if not _is_loopback(host):
+
+    def ready() -> None:
+        if not _is_loopback(listen.rpartition(":")[0]):
             say(
                 "Whoever can connect to this address acts with your token: put a proxy that asks who they are in front."
             )
         say(f"The console is at http://{listen}/ (Ctrl-C ends it).")
-        serve(app, listen)
+
+    with admin(context, timeout=TIMEOUT) as client:
+        serve(create_app(client, names=name or ()), listen, ready=ready)
 
 
 def _is_loopback(host: str) -> bool:
