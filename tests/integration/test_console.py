@@ -31,9 +31,9 @@ def api(tmp_path: Path) -> Iterator[Installation]:
 
 
 @contextmanager
-def console_of(api: Installation) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Where `bascule console` answers, and its process; it must end well."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
+def console_of(api: Installation, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Where `bascule console` answers, and its process; it must end well. Port 0 is one of its own."""
+    with socket.create_server(("127.0.0.1", port)) as free:
         port = free.getsockname()[1]
     settings = {"BASCULE_API_URL": str(api.operators.base_url), "BASCULE_ADMIN_TOKEN": ADMIN_TOKEN}
     process = subprocess.Popen(
@@ -117,8 +117,8 @@ def test_a_browser_shows_the_tree_grow_and_keeps_what_the_reader_opened(api: Ins
 
 
 @pytest.mark.slow
-def test_a_browser_cancels_a_job_and_says_when_the_console_is_gone(api: Installation, tmp_path: Path) -> None:
-    """The form works under the page's own policy; a console that ends is said on the page that stays open."""
+def test_a_browser_cancels_a_job_and_outlives_the_console(api: Installation, tmp_path: Path) -> None:
+    """The form works under the page's own policy; a page says that its console is gone, and goes on with the next."""
     job = scenes.begun(api, api.load_balancer(name="web"), "web", at=time.time())
     with browser(tmp_path / "browser") as page:
         with console_of(api) as (url, _):
@@ -131,4 +131,9 @@ def test_a_browser_cancels_a_job_and_says_when_the_console_is_gone(api: Installa
             checked(page, url)
         page.wait("document.getElementById('notice').textContent.startsWith('The console does not answer')")
         assert page.ask("document.querySelector('h1').textContent") == "bring web to generation 7"
+        assert page.ask("document.getElementById('live-mark').hidden") is True
+        job.end(time.time(), "Cancelled by an operator.", cancelled=True)
+        with console_of(api, int(url.rpartition(":")[2])):
+            page.wait("document.title.startsWith('■')")
+            assert page.ask("document.getElementById('notice').textContent") == ""
     assert api.operators.get(f"/admin/v1/jobs/{job.job_id}").json()["cancel-requested-at"] is not None

@@ -5,6 +5,7 @@ const stream = document.body.dataset.stream;
 const clockAhead = Number(document.body.dataset.now) * 1000 - Date.now(); // ours may be wrong, the console's counts
 const parts = document.querySelectorAll("[data-live]");
 const AWAY = "The console does not answer: see that `bascule console` runs. This page tries again by itself.";
+const notice = document.getElementById("notice");
 let source;
 let ended = false;
 
@@ -16,7 +17,13 @@ function lasted(seconds) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
+// While the notice says that somebody does not answer, nobody knows what still runs.
+function isTrue() {
+  return notice.textContent === "";
+}
+
 function tick() {
+  if (!isTrue()) return;
   for (const time of document.querySelectorAll("time[data-since]")) {
     time.textContent = lasted((Date.now() + clockAhead) / 1000 - Number(time.dataset.since));
   }
@@ -44,18 +51,18 @@ function entitle() {
 function show(part, text) {
   if (part.dataset.live === "html") replace(part, text);
   else if (part.textContent !== text) part.textContent = text; // the same again would be read aloud again
+  mark();
 }
 
-function live(yes) {
-  document.getElementById("live-mark").hidden = !yes;
+function mark() {
+  document.getElementById("live-mark").hidden = source?.readyState !== EventSource.OPEN || !isTrue();
 }
 
 function follow() {
   const following = source = new EventSource(stream);
-  source.onopen = () => live(true);
+  source.onopen = mark;
   source.onerror = () => {
-    live(false);
-    show(document.getElementById("notice"), AWAY);
+    show(notice, AWAY);
     // It tries again by itself, unless something else answered in the console's place.
     if (following.readyState === EventSource.CLOSED) setTimeout(() => following === source && follow(), 2000);
   };
@@ -64,9 +71,9 @@ function follow() {
 }
 
 function stop() {
-  live(false);
   source?.close();
   source = undefined;
+  mark();
 }
 
 entitle();
