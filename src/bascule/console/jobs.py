@@ -17,10 +17,11 @@ from starlette.concurrency import run_in_threadpool
 
 from bascule.client.clients import AdminClient
 from bascule.console import tree
-from bascule.console.live import Parts, Show, follow, shown
+from bascule.console.live import Parts, Show, follow, renderer, shown
 from bascule.console.markup import fill
 from bascule.console.words import Look
 from bascule.model.errors import Conflict, Forbidden
+from bascule.wire.admin_v1_work import JobTreeView, JobView
 
 router = APIRouter(default_response_class=HTMLResponse)
 JOBS_SHOWN = 50
@@ -70,27 +71,25 @@ async def cancel_job(request: Request, id: UUID) -> RedirectResponse:  # noqa: A
 def _jobs(request: Request, entity: UUID | None) -> Show:
     client = _client(request)
 
-    def show() -> Parts:
-        found = client.jobs.list_all(entity=entity, limit=JOBS_SHOWN)
+    def render(found: list[JobView]) -> Parts:
         running = sum(job.ended_at is None for job in found)
         status = f"{running} running." if running else "None is running."
         return Parts(status=status, live=fill("_jobs.html", jobs=found))
 
-    return show
+    return renderer(lambda: client.jobs.list_all(entity=entity, limit=JOBS_SHOWN), render)
 
 
 def _job(request: Request, job_id: UUID) -> Show:
     client, token = _client(request), request.app.state.form_token
 
-    def show() -> Parts:
-        job = client.jobs.get(job_id)
+    def render(job: JobTreeView) -> Parts:
         nodes = tree.grow(job)
         counts = tree.count(nodes)
         total, done = sum(counts.values()), counts.get(Look.DONE, 0)
         live = fill("_job.html", job=job, nodes=nodes, culprit=tree.culprit(nodes), total=total, done=done, token=token)
         return Parts(status=tree.tell(job, counts), live=live, ended=job.ended_at is not None)
 
-    return show
+    return renderer(lambda: client.jobs.get(job_id), render)
 
 
 def _client(request: Request) -> AdminClient:

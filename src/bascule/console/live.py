@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 from fastapi.sse import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from bascule.model.errors import BasculeError, NotFound
 
+T = TypeVar("T")
 LOOK_EVERY = 0.5  # seconds
 
 
@@ -40,6 +42,20 @@ class Parts:
 
 Show = Callable[[], Parts]
 """Asks the API and renders what it answered. Blocks, and raises what the client raises."""
+
+
+def renderer(ask: Callable[[], T], render: Callable[[T], Parts]) -> Show:
+    """Renders what the API answers, anew only when it answers something else: a large tree takes half a second."""
+    last: tuple[T, Parts] | None = None
+
+    def show() -> Parts:
+        nonlocal last
+        answer = ask()
+        if last is None or last[0] != answer:
+            last = answer, render(answer)
+        return last[1]
+
+    return show
 
 
 def shown(show: Show) -> Parts:
