@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, FromClause, Select, and_, func, null, or_, select, update
 
 from bascule.model.errors import Conflict, NotFound
 from bascule.orchestration.journal import NodeState, steps_of
@@ -17,15 +17,15 @@ Fields = Mapping[str, Any]
 
 
 class Overview:
-    """All methods work inside the caller's transaction."""
+    """All methods work inside the caller's transaction. `names` has the columns `id` and `name` of your entities."""
 
-    def __init__(self, tables: OrchestrationTables) -> None:
-        self._tables = tables
+    def __init__(self, tables: OrchestrationTables, *, names: FromClause | None = None) -> None:
+        self._tables, self._names = tables, names
 
     def latest(self, connection: Connection, *, entity_id: str | None = None, limit: int = 50) -> list[Fields]:
         """The newest jobs first, of one entity or of all."""
         jobs = self._tables.jobs
-        query = select(jobs).order_by(jobs.c.started_at.desc(), jobs.c.id).limit(limit)
+        query = self._jobs().order_by(jobs.c.started_at.desc(), jobs.c.id).limit(limit)
         if entity_id is not None:
             query = query.where(jobs.c.entity_id == entity_id)
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -33,7 +33,7 @@ class Overview:
     def get(self, connection: Connection, job_id: str) -> Fields:
         """One job. Raises NotFound."""
         jobs = self._tables.jobs
-        row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+        row = connection.execute(self._jobs().where(jobs.c.id == job_id)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no job {job_id}: list them to find the one you mean (only the newest are kept).")
         return dict(row)
@@ -76,3 +76,13 @@ class Overview:
         jobs = self._tables.jobs
         query = select(jobs.c.entity_id).where(or_(jobs.c.ended_at.is_(None), jobs.c.ended_at >= since)).distinct()
         return frozenset(row.entity_id for row in connection.execute(query))
+
+    def _jobs(self) -> Select[Any]:
+        """Jobs with their entity's name, and with why they ran where the queue has not heard anything newer."""
+        jobs, queue, names = self._tables.jobs, self._tables.reconciliations, self._names
+        running, settled = jobs.c.ended_at.is_(None), queue.c.requested <= queue.c.done
+        same = and_(queue.c.kind == jobs.c.kind, queue.c.entity_id == jobs.c.entity_id, queue.c.epoch == jobs.c.epoch)
+        name = null() if names is None else names.c.name
+        query = select(jobs, name.label("entity_name"), queue.c.priority, queue.c.reasons)
+        query = query.outerjoin(queue, and_(same, or_(running, settled)))
+        return query if names is None else query.outerjoin(names, names.c.id == jobs.c.entity_id)

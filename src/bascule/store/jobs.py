@@ -6,7 +6,7 @@ from bascule.orchestration.overview import Fields as Fields  # noqa: PLC0414  wh
 from bascule.orchestration.overview import Overview
 from bascule.store import tables
 
-_OVERVIEW = Overview(tables.orchestration)
+_OVERVIEW = Overview(tables.orchestration, names=tables.load_balancers)
 
 latest, get, steps = _OVERVIEW.latest, _OVERVIEW.get, _OVERVIEW.steps
 cancel, queue, touched_since = _OVERVIEW.cancel, _OVERVIEW.queue, _OVERVIEW.touched_since

@@ -96,8 +96,8 @@ def reference(response: httpx.Response) -> str:
 
 
 @contextmanager
-def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterator[Installation]:
-    """An installation with an address pool, an LB node, a hypervisor and an API key."""
+def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int = 0) -> Iterator[Installation]:
+    """An installation with an address pool, an LB node, a hypervisor and an API key. Port 0 is one of its own."""
     engine = open_database(database_url)
     migrate(engine)
     database = Database(engine)
@@ -109,7 +109,7 @@ def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterato
         public_url="",
         new_hash_seed=itertools.count(1).__next__,
     )
-    with _served(create_app(context)) as url, ExitStack() as stack:
+    with served(create_app(context), port) as url, ExitStack() as stack:
         # One client for each kind of caller: they differ in what they sign with.
         users, operators, strangers = (
             stack.enter_context(httpx.Client(base_url=url, trust_env=False)) for _ in range(3)
@@ -138,10 +138,10 @@ def _furnish(operators: httpx.Client, network: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _served(app: FastAPI) -> Iterator[str]:
+def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The application's URL while it answers."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
@@ -21,7 +22,7 @@ from bascule.client.clients import AdminClient
 from bascule.model.errors import Conflict, NotFound
 from bascule.orchestration.jobs import Sequence, Step
 from bascule.orchestration.journal import Journal
-from bascule.orchestration.queue import Claim, Entity
+from bascule.orchestration.queue import Claim, Entity, Priority, Queue
 from bascule.store.tables import orchestration
 from bascule.wire.admin_v1_work import JobStepView, JobTreeView
 from tests.unit.api.installation import ADMIN_TOKEN, Installation
@@ -65,6 +66,34 @@ def test_a_running_job_shows_each_steps_input_output_and_times(api: Installation
     assert (hello["input"], hello["output"]) == ({"title": "hello", "fails": False}, {"said": "hello"})
     assert (hello["state"], bye["state"], bye["output"]) == ("success", "running", None)
     assert hello["ended-at"] > hello["started-at"]
+
+
+def test_a_job_tells_whose_it_is_and_why_it_ran(api: Installation) -> None:
+    """The name while the load balancer exists, priority and reasons until a later request of the same one is newer."""
+    web, queue = api.load_balancer(name="web"), Queue(orchestration)
+    with api.database.write() as connection:
+        claim = queue.claim(connection, holder="one", now=time.time(), lease=60)
+    assert claim is not None
+    journal = Journal(orchestration, api.database.write, claim, "be polite")
+    journal.begin(JOB, 100.0)
+
+    def why() -> tuple[object, ...]:
+        (shown,) = api.operators.get("/admin/v1/jobs", params={"entity": web}).json()["jobs"]
+        one = api.operators.get(f"/admin/v1/jobs/{journal.job_id}").json()
+        assert {name: one[name] for name in shown} == shown
+        return shown["entity-name"], shown["priority"], shown["reasons"]
+
+    assert why() == ("web", 0, ["create-load-balancer"])
+    journal.end(101.0)
+    with api.database.write() as connection:
+        queue.complete(connection, claim)
+    assert why() == ("web", 0, ["create-load-balancer"])
+    with api.database.write() as connection:
+        queue.request(connection, claim.entity, priority=Priority.EVENT, reason="moved", now=200.0)
+    assert why() == ("web", None, None)
+    begun(api)
+    (other,) = api.operators.get("/admin/v1/jobs", params={"entity": ENTITY.id}).json()["jobs"]
+    assert (other["entity-name"], other["priority"], other["reasons"]) == (None, None, None)
 
 
 def test_only_a_running_job_can_be_cancelled(api: Installation) -> None:
