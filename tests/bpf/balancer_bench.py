@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bascule import native
 from bascule.dataplanes.xdp.driver import XdpDataPlane
@@ -28,8 +27,8 @@ from bascule.system import bpf
 from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
-from tests.bpf import hypervisor_packets, packets_v6
-from tests.bpf.hypervisor_packets import ACK
+from tests.bpf import packets
+from tests.bpf.packets import ACK
 
 ROUTER_MAC = "02:00:00:00:00:99"
 TUNNEL_SOURCE, TUNNEL_SOURCE_V6 = IPv4Network("10.99.0.0/16"), IPv6Network("fd00:99:0:1::/64")
@@ -41,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Family:
-    """IPv4 or IPv6 in a test: addresses of each kind, and how packets are built. Tunnels add `overhead` bytes."""
+    """IPv4 or IPv6 in a test: addresses of each kind. Tunnels add `overhead` bytes."""
 
     version: int
     vip: IPAddress
@@ -50,7 +49,6 @@ class Family:
     tunnel_source: IPNetwork
     overhead: int
     protocol: int
-    packets: ModuleType
 
     def __str__(self) -> str:
         return f"IPv{self.version}"
@@ -84,19 +82,17 @@ class Family:
             self.service(port=81),
         )
 
-    def to_vip(self, port: int = 80, client_port: int = 40000) -> Any:
-        """A client's flow to the VIP (the packet module's `Ends`)."""
-        return self.packets.Ends(self.client, client_port, self.vip, port)
+    def to_vip(self, port: int = 80, client_port: int = 40000) -> packets.Ends:
+        """A client's flow to the VIP."""
+        return packets.Ends(self.client, client_port, self.vip, port)
 
     def tcp(self, port: int = 80, client_port: int = 40000, *, flags: int = ACK, payload: bytes = b"hello") -> bytes:
         """A client's TCP packet."""
-        packet: bytes = self.packets.tcp(self.to_vip(port, client_port), flags, payload=payload)
-        return packet
+        return packets.tcp(self.to_vip(port, client_port), flags, payload=payload)
 
     def udp(self, port: int, client_port: int = 40000, *, payload: bytes = b"hello") -> bytes:
         """A client's UDP packet."""
-        packet: bytes = self.packets.udp(self.to_vip(port, client_port), payload=payload)
-        return packet
+        return packets.udp(self.to_vip(port, client_port), payload=payload)
 
 
 V4 = Family(
@@ -107,7 +103,6 @@ V4 = Family(
     TUNNEL_SOURCE,
     20,
     4,
-    hypervisor_packets,
 )
 V6 = Family(
     6,
@@ -117,7 +112,6 @@ V6 = Family(
     TUNNEL_SOURCE_V6,
     40,
     41,
-    packets_v6,
 )
 FAMILIES = (V4, V6)
 VIP, CLIENT = IPv4Address("203.0.113.10"), IPv4Address("198.51.100.2")

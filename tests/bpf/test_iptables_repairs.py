@@ -9,7 +9,7 @@ import pytest
 
 from bascule.system.commands import run
 from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until, without_iptables
-from tests.bpf.hypervisor_packets import Ends, tcp, tunnelled
+from tests.bpf.packets import Ends, tcp, tunnelled
 from tests.bpf.test_netfilter_repairs import ACK, FIN, assert_serves
 
 FIRST, SECOND = INSTANCES

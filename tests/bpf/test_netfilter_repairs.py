@@ -12,8 +12,8 @@ from bascule.forwarding.netfilter.render import mark, where
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 from tests.bpf.hypervisor_network import Network, reason_to_skip, rule, sysctl, until
-from tests.bpf.hypervisor_packets import Ends, tcp, tunnelled
 from tests.bpf.hypervisor_programs import Family
+from tests.bpf.packets import Ends, tcp, tunnelled
 
 ACK, FIN = 0x10, 0x01
 _REASON = reason_to_skip() or ("" if shutil.which("nft") else "needs nft: install nftables")

@@ -24,8 +24,8 @@ from tests.bpf.hypervisor_network import (
     until,
     without_iptables,
 )
-from tests.bpf.hypervisor_packets import Ends, frame, icmp_error, tcp, tunnelled, udp
 from tests.bpf.hypervisor_programs import Family
+from tests.bpf.packets import Ends, frame, icmp_error, tcp, tunnelled, udp
 
 MEGABYTES_8 = bytes(range(256)) * 32768
 
