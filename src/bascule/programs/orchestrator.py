@@ -17,7 +17,7 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
 from bascule.orchestration.bell import PostgreSQLBell
-from bascule.orchestration.clock import SystemClock
+from bascule.orchestration.clock import Clock, SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.journal import Retention
 from bascule.orchestration.pager import Pager
@@ -43,7 +43,7 @@ async def run(settings: OrchestratorSettings) -> None:
     database, clock, agents = Database(engine), SystemClock(), HttpAgents()
     bell = _bell(engine)
     missed = Missed()
-    workers = _workers(settings, database, agents, bell, missed)
+    workers = _workers(settings, database, clock, agents, bell=bell, missed=missed)
     heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
@@ -79,11 +79,12 @@ def _bell(engine: Engine) -> PostgreSQLBell | None:
 def _workers(
     settings: OrchestratorSettings,
     database: Database,
+    clock: Clock,
     agents: HttpAgents,
+    *,
     bell: PostgreSQLBell | None,
     missed: Missed,
 ) -> list[Worker]:
-    clock = SystemClock()
     reconciler = LoadBalancerReconciler(
         database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
     )
