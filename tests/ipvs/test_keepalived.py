@@ -188,7 +188,7 @@ def test_an_agent_that_restarts_takes_keepalived_over(centre: Centre, node: Node
     serve(node, WEB)
     before = node.pids()
     node.driver.close()
-    node.driver = node.started()
+    node.restart()
     assert node.enforce(WEB) == ()
     assert node.pids() == before
     assert node.observe().ready == {VIP}
