@@ -24,7 +24,7 @@ from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
 from bascule.store import changes, hypervisors, lb_nodes, load_balancers, operations, tables
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
 
@@ -113,7 +113,6 @@ class ControlPlane:
 def control(database_url: str) -> Iterator[ControlPlane]:
     """Two LB nodes, two hypervisors, a pool of three instances."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     with database.write() as connection:
         for node in NODES:

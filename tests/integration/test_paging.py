@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.store import hypervisors, lb_nodes
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool
 from tests.unit.orchestration.receiver import SECRET, Receiver, receiving
@@ -46,7 +46,6 @@ def orchestrator(database_url: str, receiver: Receiver, log: Path) -> Iterator[s
 def test_a_load_balancer_that_cannot_be_served_pages_once_across_restarts(database_url: str, tmp_path: Path) -> None:
     """Two failures page; the process is killed, and the next one goes on failing without another page or a secret."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     host = Hypervisor(id=uuid4(), name="hv", agent=NOBODY)
     with database.write() as connection:

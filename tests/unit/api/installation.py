@@ -20,7 +20,7 @@ from bascule.api.application import create_app
 from bascule.api.context import Context
 from bascule.client.signing import SignedWithKey, SignedWithToken
 from bascule.orchestration.clock import SystemClock
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import metadata
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
@@ -99,7 +99,6 @@ def reference(response: httpx.Response) -> str:
 def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterator[Installation]:
     """An installation with an address pool, an LB node, a hypervisor and an API key."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     context = Context(
         database=database,
