@@ -12,8 +12,10 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
@@ -209,6 +211,7 @@ def reason_to_skip() -> str:
     return f"needs {' and '.join(missing)}" if missing else ""
 
 
+@cache
 def without_iptables() -> str:
     """Why iptables-legacy cannot translate here; empty when it can."""
     if os.geteuid() != 0:
@@ -233,8 +236,16 @@ def _index(name: str) -> int:
 
 
 def compile_encapsulation(directory: Path) -> Path:
-    """Compile the LB node of these tests; returns the object."""
+    """Put the compiled LB node of these tests there; returns the object."""
     compiled = directory / "encapsulate.bpf.o"
-    headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-    run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])
+    compiled.write_bytes(_compiled_encapsulation())
     return compiled
+
+
+@cache
+def _compiled_encapsulation() -> bytes:
+    headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    with TemporaryDirectory() as folder:
+        compiled = Path(folder) / "encapsulate.bpf.o"
+        run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])
+        return compiled.read_bytes()
