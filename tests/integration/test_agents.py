@@ -34,6 +34,7 @@ from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.model.strategies import Protocol, Strategy
 from bascule.wire import agent_v1
+from tests.unit.api.installation import NO_AUTHORITIES
 from tests.waiting import until
 
 TOKEN = "a token for tests only"
@@ -68,6 +69,7 @@ class Agent:
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {TOKEN}"},
             trust_env=False,
+            verify=NO_AUTHORITIES,
             timeout=20,
         )
         self.start()
