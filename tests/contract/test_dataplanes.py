@@ -5,6 +5,7 @@ IPVS needs a kernel that has it: `make test-ipvs` runs its cases in one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import FAMILIES, Bench, Family, reason_to_skip
 from tests.ipvs import bench as ipvs
 from tests.ipvs import keepalived_bench as keepalived
+from tests.namespaces import Hosts
 
 
 class Stage(Protocol):
@@ -98,42 +100,11 @@ class XdpStage:
         self._bench.ip(f"addr del {self.family.vip} dev lo")
 
 
-class IpvsStage:
-    """A namespace without any interface: the VIP has its own."""
+class NodeStage(ABC):
+    """A host that makes a namespace or an interface for the VIP itself."""
 
-    def __init__(self, hosts: ipvs.Hosts, family: Family) -> None:
-        self._hosts, self.family = hosts, family
-        self._node = ipvs.Node(hosts)
-
-    @property
-    def driver(self) -> DataPlane:
-        """The data plane itself."""
-        return self._node.driver
-
-    def restart(self) -> None:
-        """A new driver on the same kernel."""
-        self._node.driver = self._node.started()
-
-    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
-        """In the namespace."""
-        held_addresses = {self.family.vip} if held else set()
-        return self._hosts.inside("lb", lambda: self.driver.enforce(held_addresses, services))
-
-    def observe(self) -> DataPlaneReport:
-        """In the namespace."""
-        return self._node.observe()
-
-    def damage(self) -> None:
-        """Lose an address."""
-        self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
-
-
-class KeepalivedStage:
-    """A namespace for the node, in which the data plane makes one for the load balancer."""
-
-    def __init__(self, hosts: ipvs.Hosts, folder: Path, family: Family) -> None:
-        self.family = family
-        self._node = keepalived.Node(hosts, "lb", folder, family.vip)
+    def __init__(self, node: ipvs.Node | keepalived.Node, family: Family) -> None:
+        self._node, self.family = node, family
 
     @property
     def driver(self) -> DataPlane:
@@ -141,8 +112,8 @@ class KeepalivedStage:
         return self._node.driver
 
     def restart(self) -> None:
-        """A new driver; keepalived goes on."""
-        self._node.driver = self._node.started()
+        """A new driver on the same kernel; what else runs goes on."""
+        self._node.restart()
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """In the namespace."""
@@ -152,9 +123,33 @@ class KeepalivedStage:
         """In the namespace."""
         return self._node.observe()
 
+    @abstractmethod
     def damage(self) -> None:
         """Lose an address."""
-        self._node.ip(f"addr del {self.family.vip}/{self.family.vip.max_prefixlen} dev lo")
+
+
+class IpvsStage(NodeStage):
+    """A namespace without any interface: the VIP has its own."""
+
+    def __init__(self, hosts: Hosts, family: Family) -> None:
+        super().__init__(ipvs.Node(hosts, vip=family.vip), family)
+        self._hosts = hosts
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
+
+
+class KeepalivedStage(NodeStage):
+    """A namespace for the node, in which the data plane makes one for the load balancer."""
+
+    def __init__(self, hosts: Hosts, folder: Path, family: Family) -> None:
+        self._keepalived = keepalived.Node(hosts, "lb", folder, family.vip)
+        super().__init__(self._keepalived, family)
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._keepalived.ip(f"addr del {self.family.vip}/{self.family.vip.max_prefixlen} dev lo")
 
 
 def cases() -> Iterator[object]:
@@ -179,10 +174,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if name == "fake":
         yield FakeStage(family)
     elif name == "ipvs":
-        with ipvs.Hosts("lb") as hosts:
+        with Hosts("lb") as hosts:
             yield IpvsStage(hosts, family)
     elif name == "keepalived":
-        with ipvs.Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
+        with Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
             yield KeepalivedStage(hosts, tmp_path, family)
     else:
         with Bench(tmp_path) as bench:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ from bascule.api.application import create_app
 from bascule.api.context import Context
 from bascule.client.signing import SignedWithKey, SignedWithToken
 from bascule.orchestration.clock import SystemClock
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import metadata
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
+# For plain HTTP: to read the machine's certificates takes a client longer than several requests.
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 Json = dict[str, Any]
 _ADDRESSES = (f"10.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
@@ -99,7 +102,6 @@ def reference(response: httpx.Response) -> str:
 def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int = 0) -> Iterator[Installation]:
     """An installation with an address pool, an LB node, a hypervisor and an API key. Port 0 is one of its own."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     context = Context(
         database=database,
@@ -112,7 +114,8 @@ def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int 
     with served(create_app(context), port) as url, ExitStack() as stack:
         # One client for each kind of caller: they differ in what they sign with.
         users, operators, strangers = (
-            stack.enter_context(httpx.Client(base_url=url, trust_env=False)) for _ in range(3)
+            stack.enter_context(httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES, timeout=60))
+            for _ in range(3)
         )
         operators.auth = SignedWithToken(ADMIN_TOKEN)
         key, secret = _furnish(operators, network)
