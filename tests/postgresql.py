@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from bascule.lab.servers import (
     POSTGRESQL_USER,
@@ -22,6 +24,10 @@ from bascule.lab.servers import (
 from bascule.store.database import migrate, open_database
 
 _TEMPLATE = "migrated"
+_THROW_OUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 class PostgreSQLServer:
@@ -33,6 +39,7 @@ class PostgreSQLServer:
         self._outer.chmod(0o711)
         self._folder = self._outer / "server"
         self._numbers = itertools.count(1)
+        self._spare: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         make_postgresql(self._folder)
         self.start()
@@ -63,13 +70,23 @@ class PostgreSQLServer:
 
     def create_database(self, *, migrated: bool = True) -> str:
         """A database of its own, with every table or without any; returns its URL."""
+        if migrated and self._spare:
+            return self.url(self._spare.pop())
         name = f"test_{next(self._numbers)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE if migrated else 'template0'}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove one, whoever is connected."""
-        self._run(f"DROP DATABASE {url.partition('?')[0].rpartition('/')[2]} WITH (FORCE)")
+        """Remove one, whoever is connected.
+
+        One that has the template's tables is emptied instead and kept for the next test: that takes the server a tenth
+        of the work.
+        """
+        name = url.partition("?")[0].rpartition("/")[2]
+        if self._empty(name):
+            self._spare.append(name)
+        else:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
         """The URL of a database, as BASCULE_DATABASE_URL takes it."""
@@ -80,8 +97,30 @@ class PostgreSQLServer:
         engine = open_database(self.url(_TEMPLATE))
         migrate(engine)
         engine.dispose()
+        with self._connect(_TEMPLATE) as connection:
+            self._tables = _tables(connection)
+
+    def _empty(self, name: str) -> bool:
+        """Throw everybody out and delete every row; False when these are not the template's tables."""
+        with self._connect(name) as connection:
+            connection.execute(_THROW_OUT)
+            if _tables(connection) != self._tables:
+                return False
+            # As a replica it asks for no order among tables that refer to each other.
+            connection.execute("SET session_replication_role = replica")
+            for table in sorted(self._tables - {"alembic_version"}):
+                connection.execute(SQL("DELETE FROM {}").format(Identifier(table)))
+        return True
 
     def _run(self, statement: str) -> None:
-        user = POSTGRESQL_USER
-        with psycopg.connect(host=str(self._folder), user=user, dbname=user, autocommit=True) as connection:
+        with self._connect(POSTGRESQL_USER) as connection:
             connection.execute(statement.encode())
+
+    def _connect(self, name: str) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            host=str(self._folder), user=POSTGRESQL_USER, dbname=name, autocommit=True, connect_timeout=5
+        )
+
+
+def _tables(connection: psycopg.Connection[tuple[Any, ...]]) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}

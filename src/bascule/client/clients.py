@@ -19,7 +19,7 @@ from bascule.client.machine_events import MachineEvents
 from bascule.client.operations import Operations
 from bascule.client.services import Services
 from bascule.client.signing import SignedWithKey, SignedWithToken
-from bascule.client.transport import Transport
+from bascule.client.transport import TIMEOUT, Transport
 from bascule.wire.public_v2_views import OperationView
 
 
@@ -53,10 +53,10 @@ class ApiClient(_Client):
 
 
 class AdminClient(_Client):
-    """What operators can do. `url` is where the API answers, without /admin/v1."""
+    """What operators can do. `url` is where the API answers, without /admin/v1; `timeout` is in seconds."""
 
-    def __init__(self, url: str, token: str) -> None:
-        super().__init__(Transport(url, SignedWithToken(token)))
+    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT) -> None:
+        super().__init__(Transport(url, SignedWithToken(token), timeout=timeout))
         self.lb_nodes = LBNodes(self._transport)
         self.hypervisors = Hypervisors(self._transport)
         self.address_pools = AddressPools(self._transport)

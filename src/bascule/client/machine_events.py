@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bascule.client.transport import Transport
-from bascule.events.messages import MachineEvent
 from bascule.wire.admin_v1_work import MachineEventView
 
 
@@ -13,7 +14,6 @@ class MachineEvents:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def tell(self, event: MachineEvent) -> MachineEventView:
-        """Have it obeyed; answers what it meant."""
-        body = event.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return MachineEventView.model_validate(self._transport.post("/admin/v1/machine-events", body))
+    def tell(self, event: Mapping[str, object]) -> MachineEventView:
+        """Have an event obeyed, as JSON that a topic would carry; answers what it meant."""
+        return MachineEventView.model_validate(self._transport.post("/admin/v1/machine-events", dict(event)))

@@ -42,7 +42,7 @@ def tell(lab: Lab, told: list[MachineEvent]) -> None:
         return
     with AdminClient(lab.api_url, lab.admin_token) as admin:
         for event in told:
-            admin.machine_events.tell(event)
+            admin.machine_events.tell(event.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def move(lab: Lab, name: str, hypervisor: str) -> Lab:

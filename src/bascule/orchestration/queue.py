@@ -13,11 +13,28 @@ nobody waits for each other in a circle.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Row, Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bascule.model.errors import LeaseLost
@@ -38,7 +55,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What is reconciled: a kind the application names, and an identifier."""
+    """What is reconciled: a kind the application names (64 characters at most), and an identifier (36 at most)."""
 
     kind: str
     id: str
@@ -63,10 +80,16 @@ class Claim:
 
 
 class Queue:
-    """All methods work inside the caller's transaction; `now` is seconds since the epoch."""
+    """All methods work inside the caller's transaction; `now` is seconds since the epoch.
 
-    def __init__(self, tables: OrchestrationTables) -> None:
+    `kinds` are those it claims, all by default: applications that share a database leave each other's alone.
+    """
+
+    def __init__(self, tables: OrchestrationTables, kinds: Collection[str] | None = None) -> None:
         self._table = table = tables.reconciliations
+        # A case, not a comparison: planners would think it rare, look in the key's index and sort all that is due.
+        mine = case((table.c.kind.in_(sorted(kinds or ())), true()), else_=false())
+        self._mine = [] if kinds is None else [mine]
         # Built once: workers ask these all the time.
         named = and_(table.c.kind == bindparam("of_kind"), table.c.entity_id == bindparam("of_id"))
         self._epoch = select(table.c.epoch).where(named)
@@ -170,7 +193,7 @@ class Queue:
 
     def _due(self, what: Any) -> Select[Any]:
         table, now = self._table, bindparam("now", type_=Float())
-        return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free())
+        return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free(), *self._mine)
 
     def renew(self, connection: Connection, claim: Claim, *, now: float, lease: float) -> None:
         """Keep the lease. Raises LeaseLost when another worker has claimed the entity."""
