@@ -43,6 +43,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The same on SQLite alone, for tests to which the database makes no difference."""
+    return migrated_sqlite(tmp_path)
+
+
 @pytest.fixture(params=BOTH)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A new database without any table."""

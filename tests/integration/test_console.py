@@ -24,9 +24,9 @@ EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Installation]:
+def api(sqlite_url: str) -> Iterator[Installation]:
     """A small installation."""
-    with installation(f"sqlite:///{tmp_path}/bascule.db") as made:
+    with installation(sqlite_url) as made:
         yield made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,9 +13,9 @@ from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation,
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Installation]:
+def api(sqlite_url: str) -> Iterator[Installation]:
     """A small installation."""
-    with installation(f"sqlite:///{tmp_path}/bascule.db") as made:
+    with installation(sqlite_url) as made:
         yield made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -92,7 +91,7 @@ def test_a_job_that_never_was_ends_the_stream(console: httpx.Client) -> None:
     assert "There is no job" in said
 
 
-def test_a_page_says_that_the_api_is_away_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+def test_a_page_says_that_the_api_is_away_and_goes_on_when_it_is_back(sqlite_url: str) -> None:
     """The same stream tells both; a page that is opened meanwhile says it too, and follows."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -110,7 +109,7 @@ def test_a_page_says_that_the_api_is_away_and_goes_on_when_it_is_back(tmp_path: 
             name, said = next(told)
             assert name == "notice"
             assert f"The API at http://127.0.0.1:{port}" in said
-            with installation(f"sqlite:///{tmp_path}/bascule.db", port=port):
+            with installation(sqlite_url, port=port):
                 assert taken(told, 2) == [("notice", ""), ("status", "None is running.")]
                 assert next(told)[0] == "live"
             name, said = next(told)
