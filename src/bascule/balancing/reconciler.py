@@ -9,26 +9,23 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from bascule.balancing import expectation
 from bascule.balancing.decide import decide
 from bascule.balancing.events import Event
+from bascule.balancing.expectation import Fleet
 from bascule.balancing.hands import Agents, BalancingAction, Hands
-from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.inventory import Inventory
+from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
-from bascule.model.addresses import IPAddress
-from bascule.model.instance_pools import Instance
-from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
-from bascule.model.nodes import Hypervisor, LBNode
+from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.operations import OperationReason
-from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.jobs import Action, Job
 from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.store import (
     hypervisors,
-    instance_pools,
-    instances,
     lb_nodes,
     load_balancers,
     operations,
@@ -43,35 +40,27 @@ class LoadBalancerReconciler:
 
     kind = ENTITY_KIND
 
-    def __init__(self, *, database: Database, agents: Agents, clock: Clock, queue: Queue) -> None:
-        self._database, self._agents, self._clock, self._queue = database, agents, clock, queue
-        self._reports = Reports(agents, clock)
+    def __init__(
+        self, *, database: Database, agents: Agents, clock: Clock, queue: Queue, reports: Reports | None = None
+    ) -> None:
+        """`reports` may be shared with a watch, which then knows what this one has done."""
+        self._reports = Reports(agents, clock) if reports is None else reports
+        self._database, self._clock, self._queue = database, clock, queue
+        self._agents = NotedAgents(agents, self._reports.commanded)
 
     async def inventory(self, claim: Claim) -> Inventory | None:
-        """Read the store once and every agent at most once."""
+        """Read the store once and every agent at most once, after the claim."""
         load_balancer_id = UUID(claim.entity.id)
         with self._database.read() as connection:
-            load_balancer = load_balancers.find(connection, load_balancer_id)
-            if load_balancer is None:
+            found = expectation.read(connection, [load_balancer_id])
+            if load_balancer_id not in found.load_balancers:
                 return None
-            pools = instance_pools.for_load_balancer(connection, load_balancer_id)
-            placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
+            loads = placements.counts(connection)
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
-            fallbacks = _fallbacks(connection, load_balancer)
-            pending = operations.any_waiting(connection, ENTITY_KIND, load_balancer_id)
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
-        return Inventory(
-            load_balancer=load_balancer,
-            epoch=claim.epoch,
-            pools=pools,
-            placements=placed,
-            loads=loads,
-            lb_nodes=tuple(_lb_node_view(load_balancer, *pair) for pair in zip(nodes, node_reports, strict=True)),
-            hypervisors=tuple(_hypervisor_view(load_balancer, *pair) for pair in zip(hosts, host_reports, strict=True)),
-            pending=pending,
-            fallbacks=fallbacks,
-        )
+        fleet: Fleet = tuple(zip(nodes, node_reports, strict=True)), tuple(zip(hosts, host_reports, strict=True))
+        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
 
     def decide(self, inventory: Inventory) -> Decision[Event]:
         """Pure: see `bascule.balancing.decide`."""
@@ -116,24 +105,3 @@ class LoadBalancerReconciler:
         )
         if load_balancer.state is not LoadBalancerState.DELETING:
             load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
-
-
-def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAddress, Instance]:
-    named = {service.health_check.sorry_server for service in load_balancer.services} - {None}
-    found = instances.by_address(connection, [address for address in named if address is not None])
-    return {instance.address: instance for instance in found}
-
-
-def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:
-    balancers = () if report is None else report.load_balancers
-    mine = (balancer for balancer in balancers if balancer.configuration.load_balancer_id == load_balancer.id)
-    runs = "" if report is None else report.data_plane_name
-    return LBNodeView(node=node, reachable=report is not None, balancer=next(mine, None), runs=runs)
-
-
-def _hypervisor_view(
-    load_balancer: LoadBalancer, hypervisor: Hypervisor, report: HypervisorReport | None
-) -> HypervisorView:
-    configurations = () if report is None else report.load_balancers
-    mine = (configuration for configuration in configurations if configuration.load_balancer_id == load_balancer.id)
-    return HypervisorView(hypervisor=hypervisor, reachable=report is not None, configuration=next(mine, None))

@@ -14,43 +14,49 @@ import structlog
 
 from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
-from bascule.balancing.reports import Reports
+from bascule.balancing.noted_agents import NotedAgents
+from bascule.balancing.records import Records
+from bascule.balancing.reports import Reports, Seen
 from bascule.balancing.strays import Stray, strays, unknown
+from bascule.balancing.sweep import Sweep, ask
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.model.reports import HypervisorReport, LBNodeReport, states_of
+from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import (
-    changes,
-    health_statuses,
-    hypervisors,
-    lb_nodes,
-    load_balancers,
-    node_states,
-    placements,
-    tombstones,
-)
+from bascule.store import hypervisors, lb_nodes, load_balancers, placements, tombstones
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
-_STATES_EVERY = 3.0  # seconds; counters of everything are too much to write at every look
+_ALL_EVERY = 10.0  # seconds; a look at reports that did not change finds only what the store forgot meanwhile
 
-NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
+Answers = Mapping[LBNode | Hypervisor, Seen[LBNodeReport] | Seen[HypervisorReport]]
+NodeReports = Mapping[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 
 
 class Watch:
-    """One watcher per orchestrator process. Durations are seconds."""
+    """One watcher per orchestrator process. Durations are seconds; `reports` may be shared with the workers."""
 
-    def __init__(self, *, database: Database, agents: Agents, clock: Clock, interval: float, sweep: float) -> None:
-        self._database, self._agents, self._clock = database, agents, clock
-        self._reports = Reports(agents, clock)
-        self._interval, self._sweep = interval, sweep
+    def __init__(
+        self,
+        *,
+        database: Database,
+        agents: Agents,
+        clock: Clock,
+        interval: float,
+        sweep: float,
+        reports: Reports | None = None,
+    ) -> None:
+        self._reports = Reports(agents, clock) if reports is None else reports
+        self._database, self._clock, self._interval = database, clock, interval
+        self._agents = NotedAgents(agents, self._reports.commanded)
+        self._sweep = Sweep(database=database, reports=self._reports, clock=clock, period=sweep)
+        self._records = Records(database, clock)
         self._seen: dict[UUID, float | None] = {}
-        self._kept: dict[UUID, Mapping[UUID, str]] = {}
+        self._looked_at: dict[UUID, int] = {}
+        self._all_looked_at = float("-inf")
         self._foreign: frozenset[UUID] = frozenset()
         self._mismatches: frozenset[str] = frozenset()
-        self._swept_at = self._states_kept_at = float("-inf")
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -63,29 +69,24 @@ class Watch:
 
     async def run_once(self) -> None:
         """Look at every agent once."""
-        reports = await self._ask_everybody()
-        # After the reports: a load balancer that an agent carries was in the store before.
-        with self._database.read() as connection:
-            known = frozenset(load_balancers.list_ids(connection))
-            placed = placements.by_node(connection)
-            gone = tombstones.epochs(connection, unknown(reports, known))
-        doubts = dict.fromkeys(known, reason) if (reason := self._change(reports)) else {}
-        for node, report in reports.items():
-            if isinstance(report, LBNodeReport):
-                doubts.update(doubts_about(node.name, report, placed.get(node.id, frozenset()), known))
-        self._write(reports, doubts)
-        self._sweep_when_due(known)
-        self._warn_of_mismatches(reports)
-        self._warn_of_foreign(unknown(reports, known) - gone.keys())
-        await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
-
-    async def _ask_everybody(self) -> NodeReports:
+        now = self._clock.now()
         with self._database.read() as connection:
             nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
         node_reports, host_reports = await asyncio.gather(
             self._reports.of_lb_nodes(nodes), self._reports.of_hypervisors(hosts)
         )
-        return {**dict(zip(nodes, node_reports, strict=True)), **dict(zip(hosts, host_reports, strict=True))}
+        of_nodes = dict(zip(nodes, node_reports, strict=True))
+        seen: dict[LBNode | Hypervisor, Seen[LBNodeReport] | Seen[HypervisorReport]] = {}
+        seen.update(zip(nodes, node_reports, strict=True))
+        seen.update(zip(hosts, host_reports, strict=True))
+        reports = {node: each.report for node, each in seen.items()}
+        change = self._change(reports)
+        await self._records.keep(of_nodes)
+        await self._look_at_news(seen, now)
+        self._warn_of_mismatches(reports)
+        if change:
+            log.info("comparing every load balancer", reason=change)
+        await self._sweep.look(nodes, hosts, since=now, everything=bool(change))
 
     def _change(self, reports: NodeReports) -> str:
         """A sentence about a node that appeared, came back or was restarted; empty when none did."""
@@ -97,44 +98,38 @@ class Watch:
                 sentence = f"{node.name} answers" if before is None else f"{node.name} was restarted"
         return sentence
 
-    def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
-        now = self._clock.now()
-        states = self._states_to_keep(reports, now)
-        with self._database.write() as connection:
-            for node, report in reports.items():
-                if isinstance(report, LBNodeReport):
-                    rows = [health for balancer in report.load_balancers for health in balancer.health]
-                    health_statuses.replace_node(connection, node.id, rows, now)
-            for node_id, found in states.items():
-                node_states.replace_node(connection, node_id, found, self._kept.get(node_id), now)
-            for load_balancer_id, reason in doubts.items():
-                changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
-
-        self._kept.update(states)
-
-    def _states_to_keep(self, reports: NodeReports, now: float) -> dict[UUID, Mapping[UUID, str]]:
-        """What every LB node that answers has, when it is time to write it down."""
-        if now - self._states_kept_at < _STATES_EVERY:
-            return {}
-        self._states_kept_at = now
-        return {
-            node.id: node_states.written(states_of(report))
-            for node, report in reports.items()
-            if isinstance(report, LBNodeReport)
-        }
-
-    def _sweep_when_due(self, known: Set[UUID]) -> None:
-        """Ask for everything once per period, spread over it."""
-        now = self._clock.now()
-        if now - self._swept_at < self._sweep:
+    async def _look_at_news(self, seen: Answers, now: float) -> None:
+        """Doubts and strays among the reports that are not as they were; among all of them every few seconds."""
+        everybody = now - self._all_looked_at >= _ALL_EVERY
+        news = {node: each for node, each in seen.items() if everybody or each.revision != self._looked_at.get(node.id)}
+        if not news:
             return
-        self._swept_at = now
-        with self._database.write() as connection:
-            for load_balancer_id in known:
-                delay = load_balancer_id.int % 1000 / 1000 * self._sweep
-                changes.request(
-                    connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
-                )
+        reports = {node: each.report for node, each in news.items()}
+        # After the reports: a load balancer that an agent carries was in the store before.
+        with self._database.read() as connection:
+            known = frozenset(load_balancers.list_ids(connection))
+            placed = {node.id: frozenset(placements.on_node(connection, node.id)) for node in news}
+            gone = tombstones.epochs(connection, unknown(reports, known))
+        self._ask_about_doubts(reports, placed, known)
+        self._looked_at.update((node.id, each.revision) for node, each in news.items())
+        self._all_looked_at = now if everybody else self._all_looked_at
+        if everybody:
+            self._warn_of_foreign(unknown(reports, known) - gone.keys())
+        await self._take_off_all(reports, gone)
+
+    def _ask_about_doubts(self, reports: NodeReports, placed: Mapping[UUID, frozenset[UUID]], known: Set[UUID]) -> None:
+        doubts: dict[UUID, str] = {}
+        for node, report in reports.items():
+            if isinstance(report, LBNodeReport):
+                doubts.update(doubts_about(node.name, report, placed[node.id], known))
+        if doubts:
+            ask(self._database, doubts, priority=Priority.EVENT, now=self._clock.now())
+
+    async def _take_off_all(self, reports: NodeReports, gone: Mapping[UUID, int]) -> None:
+        found = list(strays(reports, gone))
+        if found:
+            self._all_looked_at = float("-inf")  # see next time whether it worked
+        await asyncio.gather(*(self._take_off(stray) for stray in found))
 
     def _warn_of_mismatches(self, reports: NodeReports) -> None:
         found = frozenset(

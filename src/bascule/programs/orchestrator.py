@@ -12,6 +12,7 @@ import structlog
 
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
@@ -30,7 +31,8 @@ async def run(settings: OrchestratorSettings) -> None:
     engine = open_database(settings.database_url)
     migrate(engine)
     database, clock, queue, agents = Database(engine), SystemClock(), Queue(orchestration), HttpAgents()
-    reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=queue)
+    reports = Reports(agents, clock)
+    reconciler = LoadBalancerReconciler(database=database, agents=agents, clock=clock, queue=queue, reports=reports)
     workers = [
         Worker(
             name=f"{settings.worker_name}-{number}",
@@ -50,6 +52,7 @@ async def run(settings: OrchestratorSettings) -> None:
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        reports=reports,
     )
     log.info("orchestrator started", workers=len(workers))
     await _until_told_to_stop([*(worker.run() for worker in workers), watch.run()])

@@ -5,7 +5,7 @@ The generation of every load balancer it touches grows, an operation is promised
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -49,6 +49,12 @@ def request(
     for load_balancer_id in sorted(load_balancer_ids):
         entity = Entity(ENTITY_KIND, str(load_balancer_id))
         _QUEUE.request(connection, entity, priority=priority, reason=reason, now=now, delay=delay)
+
+
+def in_hand(connection: Connection, load_balancer_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of these load balancers that wait for a reconciliation or are being reconciled."""
+    rows = _QUEUE.in_hand(connection, ENTITY_KIND, [str(each) for each in load_balancer_ids])
+    return frozenset(map(UUID, rows))
 
 
 def _promise(

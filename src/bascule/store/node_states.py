@@ -60,6 +60,11 @@ def replace_node(
     ]
     if values:
         connection.execute(sql_insert(_TABLE), values)
+    still(connection, node_id, now)
+
+
+def still(connection: Connection, node_id: UUID, now: float) -> None:
+    """A node was seen, and has what it had before."""
     connection.execute(sql_update(tables.lb_nodes).where(tables.lb_nodes.c.id == str(node_id)).values(seen_at=now))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select
@@ -17,6 +18,15 @@ def of(connection: Connection, load_balancer_id: UUID) -> frozenset[UUID]:
     """The LB nodes that carry a load balancer."""
     rows = connection.execute(select(_TABLE.c.lb_node_id).where(_TABLE.c.load_balancer_id == str(load_balancer_id)))
     return frozenset(UUID(row.lb_node_id) for row in rows)
+
+
+def of_many(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, frozenset[UUID]]:
+    """The LB nodes that carry each of these load balancers; those that none carries are left out."""
+    wanted = [str(each) for each in load_balancer_ids]
+    found: dict[UUID, set[UUID]] = {}
+    for row in connection.execute(select(_TABLE).where(_TABLE.c.load_balancer_id.in_(wanted))):
+        found.setdefault(UUID(row.load_balancer_id), set()).add(UUID(row.lb_node_id))
+    return {load_balancer_id: frozenset(ids) for load_balancer_id, ids in found.items()}
 
 
 def on_node(connection: Connection, node_id: UUID) -> list[UUID]:
