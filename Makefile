@@ -9,7 +9,7 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs check format bench docs clean
+.PHONY: help setup native demo test test-unit test-lab test-ipvs lab-ipvs check format bench bench-orchestrator docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +77,9 @@ bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_keepalived
 	$(BIN)/python -m benchmarks.bench_xdp
 	$(BIN)/python -m benchmarks.bench_hypervisor
+
+bench-orchestrator: setup ## What finding nothing to do costs, from 10 to 10,000 load balancers; docs/reference/orchestrator-cost.svg
+	$(BIN)/python -m benchmarks.bench_orchestrator docs/reference/orchestrator-cost.svg
 
 docs: setup ## Write the reference pages that are generated from the code
 	$(BIN)/python tools/write_reference.py

@@ -88,7 +88,7 @@ class LoadBalancerReconciler:
 
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether its row is there."""
-        return load_balancers.find(connection, UUID(entity.id)) is not None
+        return load_balancers.exists(connection, UUID(entity.id))
 
     def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:
         """Tell those who wait; the load balancer shows *error* until it is well again."""

@@ -108,7 +108,9 @@ class Watch:
         # After the reports: a load balancer that an agent carries was in the store before.
         with self._database.read() as connection:
             known = frozenset(load_balancers.list_ids(connection))
-            placed = {node.id: frozenset(placements.on_node(connection, node.id)) for node in news}
+            placed = {
+                node.id: frozenset(placements.on_node(connection, node.id)) for node in news if isinstance(node, LBNode)
+            }
             gone = tombstones.epochs(connection, unknown(reports, known))
         self._ask_about_doubts(reports, placed, known)
         self._looked_at.update((node.id, each.revision) for node, each in news.items())
