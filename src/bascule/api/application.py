@@ -31,6 +31,9 @@ from bascule.api.admin import (
     load_balancers as admin_load_balancers,
 )
 from bascule.api.admin import (
+    plans as admin_plans,
+)
+from bascule.api.admin import (
     states as admin_states,
 )
 from bascule.api.context import Context
@@ -47,6 +50,7 @@ _ADMIN = (
     admin_load_balancers,
     admin_states,
     admin_jobs,
+    admin_plans,
 )
 
 

@@ -149,6 +149,12 @@ class Queue:
         """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
         self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
 
+    def requested(self, connection: Connection, kind: str) -> dict[str, int]:
+        """How often each entity of a kind was asked for: what grows was asked for meanwhile."""
+        table = self._table
+        rows = connection.execute(select(table.c.entity_id, table.c.requested).where(table.c.kind == kind))
+        return {row.entity_id: row.requested for row in rows}
+
     def in_hand(self, connection: Connection, kind: str, entity_ids: Sequence[str]) -> list[str]:
         """Those of these entities that are due or waiting, or that somebody works on."""
         table = self._table

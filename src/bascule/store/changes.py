@@ -51,6 +51,11 @@ def request(
         _QUEUE.request(connection, entity, priority=priority, reason=reason, now=now, delay=delay)
 
 
+def requested(connection: Connection) -> dict[UUID, int]:
+    """How often each load balancer's reconciliation was asked for."""
+    return {UUID(entity): count for entity, count in _QUEUE.requested(connection, ENTITY_KIND).items()}
+
+
 def in_hand(connection: Connection, load_balancer_ids: Sequence[UUID]) -> frozenset[UUID]:
     """Those of these load balancers that wait for a reconciliation or are being reconciled."""
     rows = _QUEUE.in_hand(connection, ENTITY_KIND, [str(each) for each in load_balancer_ids])

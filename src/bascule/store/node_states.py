@@ -82,6 +82,13 @@ def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUI
     return found
 
 
+def seen_at(connection: Connection) -> dict[UUID, float]:
+    """When each LB node was last seen, of those that ever were."""
+    nodes = tables.lb_nodes
+    rows = connection.execute(select(nodes.c.id, nodes.c.seen_at).where(nodes.c.seen_at.is_not(None)))
+    return {UUID(row.id): row.seen_at for row in rows}
+
+
 def forget_node(connection: Connection, node_id: UUID) -> None:
     """Remove what a node had."""
     connection.execute(sql_delete(_TABLE).where(_TABLE.c.lb_node_id == str(node_id)))

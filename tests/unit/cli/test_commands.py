@@ -119,3 +119,21 @@ def test_operators_register_nodes_instances_and_ranges_of_both_families(api: Ins
     held = json.loads(done(run("ip", "create", "--family", "inet6", "-o", "json")))
     assert held["ip"] == "2001:db8::"
     done(run("ip", "delete", "2001:DB8:0::0"))
+
+
+def test_plan_shows_what_a_command_would_do_and_does_nothing(api: Installation, run: Run) -> None:
+    """Any command that changes something, with its own options; one that only reads has nothing to plan."""
+    load_balancer = api.load_balancer()
+    api.service(load_balancer, api.pool(members=4))
+    carried(api, load_balancer)
+    before = api.rows()
+    text = done(run("plan", "pool", "scale", "front", "3", "--wait", "0"))
+    assert "serve 1 services on lb-1 [step]" in text
+    assert "touches hv-1, lb-1" in text
+    assert "of the open ones break" in text
+    plans = json.loads(done(run("plan", "lb", "delete", "web", "-o", "json")))
+    assert [each["name"] for each in plans["load-balancers"]] == ["web"]
+    assert done(run("plan", "node", "list")) != ""
+    assert api.rows() == before
+    refused = run("plan", "pool", "scale", "front", "3", operator=False)
+    assert isinstance(refused.exception, BasculeError)
