@@ -7,6 +7,7 @@ from random import Random
 
 from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.queue import Queue
@@ -44,9 +45,14 @@ class Orchestrator:
         process.on_death = self._died
         database, clock = SimulatedDatabase(world.engines, process, world), ProcessClock(process)
         agents = SimulatedAgents(world, process)
-        missed = Missed()
+        reports, missed = Reports(agents, clock), Missed()
         reconciler = LoadBalancerReconciler(
-            database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
+            database=database,
+            agents=agents,
+            clock=clock,
+            queue=Queue(orchestration),
+            reports=reports,
+            missed=missed,
         )
         workers = [
             Worker(
@@ -63,7 +69,15 @@ class Orchestrator:
             )
             for number in range(1, self._workers + 1)
         ]
-        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP, missed=missed)
+        watch = Watch(
+            database=database,
+            agents=agents,
+            clock=clock,
+            interval=4.0,
+            sweep=SWEEP,
+            reports=reports,
+            missed=missed,
+        )
         for run in (*(worker.run() for worker in workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))
         world.tell(name, "starts")

@@ -14,9 +14,10 @@ from uuid import UUID
 
 import structlog
 
+from bascule.balancing import audited
 from bascule.balancing.audit import DriftKind, Finding, audit, foreign
+from bascule.balancing.audited import Audited
 from bascule.balancing.drift_metrics import DriftMetrics
-from bascule.balancing.expectations import Expectations, carried_by, expect, inventories
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.orchestration.clock import Clock
@@ -63,20 +64,20 @@ class Auditor:
         expected, found = await asyncio.to_thread(self._look, reports, now)
         self._write({finding.key: finding for finding in found}, expected, reports, now)
 
-    def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Expectations, list[Finding]]:
+    def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Audited, list[Finding]]:
         with self._database.read() as connection:
-            expected = expect(connection, reports, now)
-        found = [finding for inventory in inventories(expected, reports) for finding in audit(inventory)]
+            expected = audited.read(connection, reports, now)
+        found = [finding for inventory in audited.inventories(expected, reports) for finding in audit(inventory)]
         for node in expected.machines:
             if node.id in reports:
-                strangers = carried_by(reports[node.id]) - expected.unsettled
+                strangers = audited.carried_by(reports[node.id]) - expected.unsettled
                 found += foreign(node.id, node.name, strangers, expected.known, expected.gone)
         return expected, found
 
     def _write(
         self,
         found: Mapping[str, Finding],
-        expected: Expectations,
+        expected: Audited,
         reports: Mapping[UUID, NodeReport],
         now: float,
     ) -> None:

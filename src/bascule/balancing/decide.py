@@ -21,14 +21,16 @@ def decide(inventory: Inventory) -> Decision[Event]:
     """One sentence and, when there is something to do, an event. Raises Unavailable when nothing can be done now."""
     if inventory.load_balancer.state is LoadBalancerState.DELETING:
         return _remove(inventory)
-    event = _converge(inventory, _placements(inventory))
+    placements = _placements(inventory)
+    event = _converge(inventory, placements)
     name = inventory.load_balancer.name
-    if event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy:
-        return Decision(sentence=f"bring {name} to generation {event.generation}", event=event)
-    _require_a_working_node(inventory)
-    if not _recorded(inventory):
-        return Decision(sentence=f"record that {name} is at generation {event.generation}", event=event)
-    return Decision(sentence=f"{name} is as it should be")
+    sentence = f"bring {name} to generation {event.generation}"
+    if not (event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy):
+        _require_a_working_node(inventory)
+        if _recorded(inventory):
+            return Decision(sentence=f"{name} is as it should be")
+        sentence = f"record that {name} is at generation {event.generation}"
+    return Decision(sentence=sentence, event=replace(event, incomplete=_incomplete(inventory, placements)))
 
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
@@ -83,7 +85,6 @@ def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
         serving=tuple(_serving(inventory, placements)),
         leaving=tuple(_leaving(inventory, placements)),
         tidy=tuple(_tidy(inventory, placements)),
-        incomplete=_incomplete(inventory, placements),
     )
 
 

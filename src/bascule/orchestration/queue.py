@@ -13,6 +13,7 @@ nobody waits for each other in a circle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -225,6 +226,19 @@ class Queue:
         """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
         self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
         _notify(connection)
+
+    def requested(self, connection: Connection, kind: str) -> dict[str, int]:
+        """How often each entity of a kind was asked for: what grows was asked for meanwhile."""
+        table = self._table
+        rows = connection.execute(select(table.c.entity_id, table.c.requested).where(table.c.kind == kind))
+        return {row.entity_id: row.requested for row in rows}
+
+    def in_hand(self, connection: Connection, kind: str, entity_ids: Sequence[str]) -> list[str]:
+        """Those of these entities that are due or waiting, or that somebody works on."""
+        table = self._table
+        busy = or_(table.c.requested > table.c.done, table.c.lease_holder.is_not(None))
+        query = select(table.c.entity_id).where(table.c.kind == kind, table.c.entity_id.in_(entity_ids), busy)
+        return list(connection.execute(query).scalars())
 
     def release_all(self, connection: Connection, holder: str) -> None:
         """Give up what a holder of this name left behind when it died, so that no lease need run out first."""

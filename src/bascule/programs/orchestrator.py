@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
 from bascule.orchestration.bell import PostgreSQLBell
@@ -42,8 +43,16 @@ async def run(settings: OrchestratorSettings) -> None:
     migrate(engine)
     database, clock, agents = Database(engine), SystemClock(), HttpAgents()
     bell = _bell(engine)
-    missed = Missed()
-    workers = _workers(settings, database, agents, bell, missed)
+    reports, missed = Reports(agents, clock), Missed()
+    reconciler = LoadBalancerReconciler(
+        database=database,
+        agents=agents,
+        clock=clock,
+        queue=Queue(orchestration),
+        reports=reports,
+        missed=missed,
+    )
+    workers = _workers(settings, database, reconciler, bell)
     heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
@@ -51,6 +60,7 @@ async def run(settings: OrchestratorSettings) -> None:
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        reports=reports,
         missed=missed,
         publish=heard.publish,
     )
@@ -77,23 +87,15 @@ def _bell(engine: Engine) -> PostgreSQLBell | None:
 
 
 def _workers(
-    settings: OrchestratorSettings,
-    database: Database,
-    agents: HttpAgents,
-    bell: PostgreSQLBell | None,
-    missed: Missed,
+    settings: OrchestratorSettings, database: Database, reconciler: LoadBalancerReconciler, bell: PostgreSQLBell | None
 ) -> list[Worker]:
-    clock = SystemClock()
-    reconciler = LoadBalancerReconciler(
-        database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
-    )
     return [
         Worker(
             name=f"{settings.worker_name}-{number}",
             reconcilers={reconciler.kind: reconciler},
             tables=orchestration,
             transaction=database.write,
-            clock=clock,
+            clock=SystemClock(),
             chance=random.Random(),  # noqa: S311  spreads retries, keeps no secret
             escalation=LogEscalation(),
             policy=RetryPolicy(escalate_after=settings.page_after),

@@ -60,7 +60,13 @@ def list_all(connection: Connection) -> list[InstancePool]:
 
 def for_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUID, InstancePool]:
     """The pools that a load balancer's services use."""
-    used = select(tables.services.c.instance_pool_id).where(tables.services.c.load_balancer_id == str(load_balancer_id))
+    return for_load_balancers(connection, [load_balancer_id])
+
+
+def for_load_balancers(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, InstancePool]:
+    """The pools that the services of these load balancers use."""
+    wanted = [str(each) for each in load_balancer_ids]
+    used = select(tables.services.c.instance_pool_id).where(tables.services.c.load_balancer_id.in_(wanted))
     rows = connection.execute(select(_TABLE).where(_TABLE.c.id.in_(used))).all()
     members = instances.by_pool(connection, [UUID(row.id) for row in rows])
     return {UUID(row.id): _noun(row, members.get(UUID(row.id), ())) for row in rows}

@@ -44,6 +44,19 @@ def find(connection: Connection, load_balancer_id: UUID) -> LoadBalancer | None:
     return _noun(row, services.of(connection, load_balancer_id))
 
 
+def exists(connection: Connection, load_balancer_id: UUID) -> bool:
+    """Whether there is such a load balancer."""
+    row = connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(load_balancer_id))).one_or_none()
+    return row is not None
+
+
+def find_many(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, LoadBalancer]:
+    """Those of these load balancers that there are, in two queries."""
+    own = services.by_load_balancer(connection, load_balancer_ids)
+    rows = connection.execute(_select().where(_TABLE.c.id.in_([str(each) for each in load_balancer_ids])))
+    return {found.id: found for found in (_noun(row, own.get(UUID(row.id), ())) for row in rows)}
+
+
 def get(connection: Connection, load_balancer_id: UUID) -> LoadBalancer:
     """The load balancer. Raises NotFound."""
     load_balancer = find(connection, load_balancer_id)

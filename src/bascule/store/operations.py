@@ -6,7 +6,7 @@ balancer, as many as use it for a change of an instance pool. It succeeds when t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -58,12 +58,11 @@ def get(connection: Connection, operation_id: UUID) -> Operation:
     return _noun(row)
 
 
-def any_waiting(connection: Connection, reference_kind: str, reference_id: UUID) -> bool:
-    """Whether an operation waits for any generation of this entity."""
-    waiting = select(_AWAITED.c.operation_id).where(
-        _AWAITED.c.kind == reference_kind, _AWAITED.c.entity_id == str(reference_id)
-    )
-    return connection.execute(waiting.limit(1)).one_or_none() is not None
+def waiting_among(connection: Connection, reference_kind: str, reference_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of these entities of which operations wait for some generation."""
+    wanted = [str(each) for each in reference_ids]
+    waiting = select(_AWAITED.c.entity_id).where(_AWAITED.c.kind == reference_kind, _AWAITED.c.entity_id.in_(wanted))
+    return frozenset(UUID(row.entity_id) for row in connection.execute(waiting))
 
 
 def succeed_up_to(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -58,10 +59,15 @@ def of(connection: Connection, load_balancer_id: UUID) -> tuple[Service, ...]:
     return tuple(_noun(row) for row in connection.execute(_OF, {"of": str(load_balancer_id)}))
 
 
-def by_load_balancer(connection: Connection) -> dict[UUID, list[Service]]:
-    """Every service under its load balancer, oldest first."""
+def by_load_balancer(
+    connection: Connection, load_balancer_ids: Sequence[UUID] | None = None
+) -> dict[UUID, list[Service]]:
+    """Every service of these load balancers (of all when None) under its load balancer, oldest first."""
+    query = select(_TABLE).order_by(_TABLE.c.load_balancer_id, _TABLE.c.position)
+    if load_balancer_ids is not None:
+        query = query.where(_TABLE.c.load_balancer_id.in_([str(each) for each in load_balancer_ids]))
     found: dict[UUID, list[Service]] = defaultdict(list)
-    for row in connection.execute(select(_TABLE).order_by(_TABLE.c.load_balancer_id, _TABLE.c.position)):
+    for row in connection.execute(query):
         found[UUID(row.load_balancer_id)].append(_noun(row))
     return found
 
