@@ -42,6 +42,7 @@ from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.strategies import Protocol, Strategy
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.jobs import Step, walk
 from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.worker import Worker
@@ -66,7 +67,7 @@ SIZES = (10, 100, 1_000, 10_000)
 LB_NODES, HYPERVISORS, MEMBERS = 4, 20, 3
 SWEEP = 60.0  # seconds, as shipped
 QUIET_LOOKS = 20
-RUNS = 20
+RUNS, RUNS_ALONE = 100, 10
 
 
 @dataclass
@@ -90,6 +91,9 @@ class Figure:
     reports: int = 0
     run: float = 0.0
     run_queries: float = 0.0
+    run_reports: float = 0.0
+    alone: float = 0.0
+    alone_queries: float = 0.0
     look: float = 0.0
     share: float = 0.0
 
@@ -138,6 +142,13 @@ class Installation:
             clock=self.clock,
             chance=random.Random(1),
             escalation=LogEscalation(),
+            glance=Glance(
+                tables=orchestration,
+                reading=self.database.read,
+                writing=self.database.write,
+                clock=self.clock,
+                looks={reconciler.kind: reconciler.settled},
+            ),
         )
 
 
@@ -270,26 +281,34 @@ async def _quiet_looks(made: Installation, figure: Figure) -> None:
 
 
 async def _runs(made: Installation, figure: Figure) -> None:
-    """Reconciliations by a worker, with lease and fresh reports, as after a doubt that proved unfounded."""
-    asked_for = [identifier("load balancer", number % made.size) for number in range(RUNS)]
-    worker, done = made.worker(), 0
+    """What workers do about doubts that prove unfounded: a hundred at once, and one after the other."""
+    asked_for = [identifier("load balancer", number) for number in range(min(RUNS, made.size))]
+    worker = made.worker()
+    figure.run, figure.run_queries, figure.run_reports = await _asked(made, worker, asked_for)
+    alone = [await _asked(made, worker, [each]) for each in asked_for[:RUNS_ALONE]]
+    figure.alone, figure.alone_queries = (sum(each[nth] for each in alone) / len(alone) for nth in (0, 1))
+
+
+async def _asked(made: Installation, worker: Worker, asked_for: Sequence[UUID]) -> tuple[float, float, float]:
+    """Milliseconds, queries and reports for each."""
     with made.database.write() as connection:
         changes.request(connection, asked_for, priority=Priority.EVENT, reason="bench", now=made.clock.now())
-    made.queries, begun = 0, time.process_time()
-    while await worker.run_once():
-        done += 1
-    figure.run, figure.run_queries = (time.process_time() - begun) * 1000 / done, made.queries / done
+    made.queries, made.asked, begun = 0, 0, time.process_time()
+    await worker.run_once()  # ends all of them, as is seen at the end
+    took = (time.process_time() - begun) * 1000
+    return took / len(asked_for), made.queries / len(asked_for), made.asked / len(asked_for)
 
 
 def report(figures: Sequence[Figure]) -> None:
     """The table."""
     print(f"{LB_NODES} LB nodes, {HYPERVISORS} hypervisors, {MEMBERS} instances a load balancer, agents in memory")
-    print("                 | compared, nothing to do    | run by a worker     | a quiet | share of a core,")
-    print("load balancers   | ms each  queries each      | ms each  queries    | look ms | swept in 60 s")
+    print("               | compared by the sweep | asked for, 100 at once    | asked for alone | a quiet | share of")
+    print("load balancers | ms each  queries each | ms each  queries  reports | ms      queries | look ms | a core")
     for each in figures:
         print(
-            f"{each.load_balancers:14,}   | {each.sweep:7.3f}  {each.sweep_queries:7.3f}           "
-            f"| {each.run:7.2f}  {each.run_queries:5.1f}      | {each.look:7.1f} | {100 * each.share:5.1f} %"
+            f"{each.load_balancers:14,} | {each.sweep:7.3f}  {each.sweep_queries:12.3f} "
+            f"| {each.run:7.3f}  {each.run_queries:7.2f}  {each.run_reports:7.2f} "
+            f"| {each.alone:5.2f}  {each.alone_queries:8.1f} | {each.look:7.1f} | {100 * each.share:5.1f} %"
         )
 
 

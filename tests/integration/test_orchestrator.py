@@ -24,6 +24,7 @@ from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.operations import OperationState
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
@@ -70,11 +71,15 @@ class ControlPlane:
     pool_id: UUID
     missed: Missed = field(default_factory=Missed)
 
-    def worker(self) -> Worker:
-        """A new process, with nothing remembered."""
-        reconciler = LoadBalancerReconciler(
+    def reconciler(self) -> LoadBalancerReconciler:
+        """With nothing remembered."""
+        return LoadBalancerReconciler(
             database=self.database, agents=self.agents, clock=self.clock, queue=self.queue, missed=self.missed
         )
+
+    def worker(self) -> Worker:
+        """A new process, with nothing remembered."""
+        reconciler = self.reconciler()
         return Worker(
             name="test",
             reconcilers={reconciler.kind: reconciler},
@@ -84,6 +89,17 @@ class ControlPlane:
             chance=random.Random(1),
             escalation=LogEscalation(),
             policy=RetryPolicy(first=1.0, longest=1.0, escalate_after=3),
+            glance=self.glance(reconciler),
+        )
+
+    def glance(self, reconciler: LoadBalancerReconciler) -> Glance:
+        """As the program makes it."""
+        return Glance(
+            tables=orchestration,
+            reading=self.database.read,
+            writing=self.database.write,
+            clock=self.clock,
+            looks={reconciler.kind: reconciler.settled},
         )
 
     async def settle(self, most: int = 20) -> None:

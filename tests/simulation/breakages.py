@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +17,9 @@ from bascule.balancing import decide as deciding
 from bascule.balancing import plan as planning
 from bascule.balancing import reconciler
 from bascule.balancing.events import Converge, Event, Remove
+from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.orchestration.jobs import Job, sequence
-from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
 from tests.simulation.profile import SLEEPY, Profile
 
@@ -107,6 +108,17 @@ def lost_leases_go_unnoticed() -> Iterator[None]:
 
 
 @contextmanager
+def glances_take_work_for_none() -> Iterator[None]:
+    """A glance ends whatever it looks at."""
+
+    async def settled(_self: LoadBalancerReconciler, entities: Sequence[Entity]) -> frozenset[Entity]:
+        return frozenset(entities)
+
+    with patch.object(LoadBalancerReconciler, "settled", settled):
+        yield
+
+
+@contextmanager
 def silent_nodes_are_not_waited_for() -> Iterator[None]:
     """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
     real = deciding._remove
@@ -138,5 +150,6 @@ BREAKAGES = {
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
     "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(20), SLEEPY),
+    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(20)),
     "silent nodes are not waited for": Breakage(silent_nodes_are_not_waited_for, "one holder per address", range(60)),
 }

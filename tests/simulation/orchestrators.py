@@ -10,6 +10,7 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
@@ -54,6 +55,13 @@ class Orchestrator:
             reports=reports,
             missed=missed,
         )
+        glance = Glance(
+            tables=orchestration,
+            reading=database.read,
+            writing=database.write,
+            clock=clock,
+            looks={reconciler.kind: reconciler.settled},
+        )
         workers = [
             Worker(
                 name=f"{name}-{number}",
@@ -66,6 +74,7 @@ class Orchestrator:
                 policy=POLICY,
                 lease=LEASE,
                 idle=1.1 + 0.3 * number,
+                glance=glance,
             )
             for number in range(1, self._workers + 1)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from uuid import UUID
 
@@ -76,15 +76,16 @@ def _recorded(inventory: Inventory) -> bool:
 
 
 def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
+    rules = desired.rules_by_hypervisor(inventory)
     return Converge(
         load_balancer_id=inventory.load_balancer.id,
         name=inventory.load_balancer.name,
         generation=inventory.load_balancer.generation,
         placements=_to_record(inventory, placements),
-        prepare=tuple(_prepare(inventory)),
+        prepare=tuple(_prepare(inventory, rules)),
         serving=tuple(_serving(inventory, placements)),
         leaving=tuple(_leaving(inventory, placements)),
-        tidy=tuple(_tidy(inventory, placements)),
+        tidy=tuple(_tidy(inventory, placements, rules)),
     )
 
 
@@ -115,9 +116,8 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     return " ".join(sentences)
 
 
-def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
+def _prepare(inventory: Inventory, wanted: Mapping[UUID, frozenset[ForwardingRule]]) -> Iterator[Forwarding]:
     """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it."""
-    wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
         if view.reachable and needed and not (view.enforced and needed <= existing):
@@ -127,12 +127,13 @@ def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
             )
 
 
-def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
+def _tidy(
+    inventory: Inventory, placements: Set[UUID], wanted: Mapping[UUID, frozenset[ForwardingRule]]
+) -> Iterator[Forwarding]:
     """Hypervisors with rules no longer wanted, unless an LB node may still be sending to them."""
     may_send = placements | inventory.holders
     if any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send):
         return
-    wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         needed = wanted.get(view.hypervisor.id, frozenset())
         if view.reachable and _rules(view) - needed:
@@ -150,14 +151,15 @@ def _rules(view: HypervisorView) -> frozenset[ForwardingRule]:
 
 
 def _serving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Serving]:
+    complete = desired.balancer_configuration(inventory, announced=True)
     for view in inventory.lb_nodes:
         if view.node.id not in placements or not view.reachable:
             continue
         has = None if view.balancer is None else view.balancer.configuration
         announced = has is not None and has.announced
-        wanted = desired.balancer_configuration(inventory, announced=announced)
+        wanted = replace(complete, announced=announced)
         serve = None if has is not None and _same(has, wanted) else wanted
-        announce = None if announced else replace(wanted, announced=True, version=wanted.version.next)
+        announce = None if announced else replace(complete, version=complete.version.next)
         if serve is not None or announce is not None:
             yield Serving(node=view.node, serve=serve, announce=announce)
 

@@ -29,6 +29,7 @@ class FakeNode:
     data_plane_name: str = ""
     data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
     problems: tuple[str, ...] = ()
+    enforced: bool = True
 
     # The last report and what it was made of.
     told: tuple[object, LBNodeReport | HypervisorReport] | None = field(default=None, repr=False)
@@ -93,12 +94,15 @@ class FakeAgents:
         """All of it; the same one as before while nothing changed."""
         machine = self._answering(hypervisor, "report")
         carried = tuple(machine.forwarding.values())
-        made_of = (hypervisor.name, machine.started_at, carried)
+        made_of = (hypervisor.name, machine.started_at, machine.enforced, carried)
         if machine.told is None or machine.told[0] != made_of:
-            machine.told = (
-                made_of,
-                HypervisorReport(node=hypervisor.name, started_at=machine.started_at, load_balancers=carried),
+            report = HypervisorReport(
+                node=hypervisor.name,
+                started_at=machine.started_at,
+                load_balancers=carried,
+                enforced=machine.enforced,
             )
+            machine.told = made_of, report
         assert isinstance(machine.told[1], HypervisorReport)
         return machine.told[1]
 
@@ -106,6 +110,7 @@ class FakeAgents:
         """Store and obey."""
         machine = self._answering(hypervisor, "put_forwarding")
         machine.obey(hypervisor.name, configuration.load_balancer_id, configuration.version)
+        machine.enforced = True
         machine.forwarding[configuration.load_balancer_id] = configuration
         self.after(f"put_forwarding {hypervisor.name}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from bascule.balancing import expectation
+from bascule.balancing.comparison import differing
 from bascule.balancing.decide import decide
 from bascule.balancing.events import Event
 from bascule.balancing.expectation import Fleet
@@ -20,6 +21,7 @@ from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
 from bascule.model.load_balancers import LoadBalancerState
+from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.jobs import Action, Job
@@ -65,15 +67,34 @@ class LoadBalancerReconciler:
             if load_balancer_id not in found.load_balancers:
                 return None
             loads = placements.counts(connection)
-            nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
+            nodes, hosts = lb_nodes.list_all(connection), hypervisors.list_all(connection)
+        fleet = await self._fleet(nodes, hosts)
+        self._note_silence(fleet, [load_balancer_id])
+        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
+
+    async def settled(self, entities: Sequence[Entity]) -> frozenset[Entity]:
+        """Those that are as they should be: all rows in a fixed number of queries, every agent asked at most once."""
+        asked = {UUID(entity.id): entity for entity in entities}
+        with self._database.read() as connection:
+            found = expectation.read(connection, list(asked))
+            nodes, hosts = lb_nodes.list_all(connection), hypervisors.list_all(connection)
+        fleet = await self._fleet(nodes, hosts)
+        well = found.load_balancers.keys() - {each for each, _ in differing(found, fleet, list(asked))}
+        self._note_silence(fleet, well)
+        return frozenset(asked[each] for each in well)
+
+    async def _fleet(self, nodes: Sequence[LBNode], hosts: Sequence[Hypervisor]) -> Fleet:
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
-        fleet: Fleet = tuple(zip(nodes, node_reports, strict=True)), tuple(zip(hosts, host_reports, strict=True))
+        return tuple(zip(nodes, node_reports, strict=True)), tuple(zip(hosts, host_reports, strict=True))
+
+    def _note_silence(self, fleet: Fleet, load_balancer_ids: Iterable[UUID]) -> None:
+        """Whoever does not answer now is asked again as soon as it does."""
         silent = [node.id for node, seen in fleet[0] if seen.report is None]
         silent += [host.id for host, seen in fleet[1] if seen.report is None]
-        for node_id in silent:
-            self._missed.add(node_id, load_balancer_id)
-        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
+        for load_balancer_id in load_balancer_ids if silent else ():
+            for node_id in silent:
+                self._missed.add(node_id, load_balancer_id)
 
     def decide(self, inventory: Inventory) -> Decision[Event]:
         """Pure: see `bascule.balancing.decide`."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from bascule.balancing import expectation
-from bascule.balancing.decide import decide
-from bascule.balancing.expectation import Expectation, Fleet
+from bascule.balancing.comparison import differing
+from bascule.balancing.expectation import Fleet
 from bascule.balancing.reports import Reports
-from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
@@ -78,22 +77,6 @@ class Sweep:
         doubts = dict(differing(found, fleet, [each for each in load_balancer_ids if each not in in_hand]))
         if doubts:
             ask(self._database, doubts, priority=priority, now=self._clock.now())
-
-
-def differing(found: Expectation, fleet: Fleet, load_balancer_ids: Sequence[UUID]) -> Iterator[tuple[UUID, str]]:
-    """Those that need something done, and what. Pure."""
-    for load_balancer_id in load_balancer_ids:
-        if load_balancer_id not in found.load_balancers:
-            continue
-        # Epochs and loads do not matter: whatever is done is decided anew, by a worker with a lease.
-        inventory = expectation.inventory(found, fleet, load_balancer_id, epoch=0, loads={})
-        try:
-            decision = decide(inventory)
-        except BasculeError as error:
-            yield load_balancer_id, error.sentence
-            continue
-        if decision.event is not None:
-            yield load_balancer_id, decision.sentence
 
 
 def ask(database: Database, doubts: Mapping[UUID, str], *, priority: Priority, now: float) -> None:

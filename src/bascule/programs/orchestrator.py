@@ -18,8 +18,9 @@ from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
 from bascule.orchestration.bell import PostgreSQLBell
-from bascule.orchestration.clock import SystemClock
+from bascule.orchestration.clock import Clock, SystemClock
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.journal import Retention
 from bascule.orchestration.pager import Pager
 from bascule.orchestration.pages import Pages
@@ -52,7 +53,7 @@ async def run(settings: OrchestratorSettings) -> None:
         reports=reports,
         missed=missed,
     )
-    workers = _workers(settings, database, reconciler, bell)
+    workers = _workers(settings, database, clock, reconciler, bell)
     heard = hearing(settings, database, clock)
     watch = Watch(
         database=database,
@@ -87,15 +88,26 @@ def _bell(engine: Engine) -> PostgreSQLBell | None:
 
 
 def _workers(
-    settings: OrchestratorSettings, database: Database, reconciler: LoadBalancerReconciler, bell: PostgreSQLBell | None
+    settings: OrchestratorSettings,
+    database: Database,
+    clock: Clock,
+    reconciler: LoadBalancerReconciler,
+    bell: PostgreSQLBell | None,
 ) -> list[Worker]:
+    glance = Glance(
+        tables=orchestration,
+        reading=database.read,
+        writing=database.write,
+        clock=clock,
+        looks={reconciler.kind: reconciler.settled},
+    )
     return [
         Worker(
             name=f"{settings.worker_name}-{number}",
             reconcilers={reconciler.kind: reconciler},
             tables=orchestration,
             transaction=database.write,
-            clock=SystemClock(),
+            clock=clock,
             chance=random.Random(),  # noqa: S311  spreads retries, keeps no secret
             escalation=LogEscalation(),
             policy=RetryPolicy(escalate_after=settings.page_after),
@@ -104,6 +116,7 @@ def _workers(
             pages=Pages(orchestration) if settings.page_urls else None,
             bell=bell,
             retention=Retention(jobs=settings.jobs_kept, days=settings.jobs_kept_days),
+            glance=glance,
         )
         for number in range(1, settings.workers + 1)
     ]

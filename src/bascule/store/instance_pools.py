@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, bindparam, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -16,6 +16,9 @@ from bascule.model.instance_pools import Instance, InstancePool
 from bascule.store import instances, tables
 
 _TABLE = tables.instance_pools
+_SERVICES = tables.services
+_USERS = _SERVICES.c.load_balancer_id.in_(bindparam("of", expanding=True))
+_USED = select(_TABLE).where(_TABLE.c.id.in_(select(_SERVICES.c.instance_pool_id).where(_USERS)))
 
 
 def insert(connection: Connection, pool: InstancePool, *, template: Mapping[str, object], now: float) -> None:
@@ -65,9 +68,7 @@ def for_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UU
 
 def for_load_balancers(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, InstancePool]:
     """The pools that the services of these load balancers use."""
-    wanted = [str(each) for each in load_balancer_ids]
-    used = select(tables.services.c.instance_pool_id).where(tables.services.c.load_balancer_id.in_(wanted))
-    rows = connection.execute(select(_TABLE).where(_TABLE.c.id.in_(used))).all()
+    rows = connection.execute(_USED, {"of": [str(each) for each in load_balancer_ids]}).all()
     members = instances.by_pool(connection, [UUID(row.id) for row in rows])
     return {UUID(row.id): _noun(row, members.get(UUID(row.id), ())) for row in rows}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -22,6 +22,9 @@ from bascule.store.times import from_seconds
 
 _TABLE = tables.operations
 _AWAITED = tables.awaited
+_WAITING = select(_AWAITED.c.entity_id).where(
+    _AWAITED.c.kind == bindparam("of_kind"), _AWAITED.c.entity_id.in_(bindparam("of_ids", expanding=True))
+)
 
 
 def insert(connection: Connection, operation: Operation, *, awaited: Mapping[UUID, int] | None = None) -> None:
@@ -60,9 +63,8 @@ def get(connection: Connection, operation_id: UUID) -> Operation:
 
 def waiting_among(connection: Connection, reference_kind: str, reference_ids: Sequence[UUID]) -> frozenset[UUID]:
     """Those of these entities of which operations wait for some generation."""
-    wanted = [str(each) for each in reference_ids]
-    waiting = select(_AWAITED.c.entity_id).where(_AWAITED.c.kind == reference_kind, _AWAITED.c.entity_id.in_(wanted))
-    return frozenset(UUID(row.entity_id) for row in connection.execute(waiting))
+    wanted = {"of_kind": reference_kind, "of_ids": [str(each) for each in reference_ids]}
+    return frozenset(UUID(row.entity_id) for row in connection.execute(_WAITING, wanted))
 
 
 def succeed_up_to(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 
 from bascule.store import tables
 
 _TABLE = tables.placements
+_OF_MANY = select(_TABLE).where(_TABLE.c.load_balancer_id.in_(bindparam("of", expanding=True)))
 
 
 def of(connection: Connection, load_balancer_id: UUID) -> frozenset[UUID]:
@@ -40,8 +41,7 @@ def of_many(
     those without any are left out."""
     placed: dict[UUID, set[UUID]] = {}
     leaving: dict[UUID, set[UUID]] = {}
-    wanted = [str(each) for each in load_balancer_ids]
-    for row in connection.execute(select(_TABLE).where(_TABLE.c.load_balancer_id.in_(wanted))):
+    for row in connection.execute(_OF_MANY, {"of": [str(each) for each in load_balancer_ids]}):
         found = leaving if row.leaving else placed
         found.setdefault(UUID(row.load_balancer_id), set()).add(UUID(row.lb_node_id))
     return _frozen(placed), _frozen(leaving)
