@@ -1,8 +1,9 @@
 """What it costs to find that nothing is to do: `python -m benchmarks.bench_orchestrator [plot.svg]`.
 
 The real watch, sweep and workers over a real database and agents in memory, for 10 to 10,000 load balancers. Processor
-time of this process, queries as SQLAlchemy sends them. The last column is the share of one core that an orchestrator
-needs that looks once a second and compares everything once a minute.
+time of this process, statements as SQLAlchemy sends them (BEGIN too). "Asked for": what workers do about a doubt that
+proves unfounded, of a hundred load balancers at once and of one alone. The last column is the share of one core that
+an orchestrator needs that looks once a second and compares everything once a minute.
 """
 
 from __future__ import annotations
@@ -284,6 +285,7 @@ async def _runs(made: Installation, figure: Figure) -> None:
     """What workers do about doubts that prove unfounded: a hundred at once, and one after the other."""
     asked_for = [identifier("load balancer", number) for number in range(min(RUNS, made.size))]
     worker = made.worker()
+    await _asked(made, worker, asked_for[:1])  # SQLAlchemy reads each statement once
     figure.run, figure.run_queries, figure.run_reports = await _asked(made, worker, asked_for)
     alone = [await _asked(made, worker, [each]) for each in asked_for[:RUNS_ALONE]]
     figure.alone, figure.alone_queries = (sum(each[nth] for each in alone) / len(alone) for nth in (0, 1))
@@ -336,8 +338,11 @@ def plot(figures: Sequence[Figure]) -> str:
             f'<text x="{x(each.load_balancers):.0f}" y="{height - 40}" font-size="12" text-anchor="middle">'
             f"{label}</text>"
         )
-    points = " ".join(f"{x(each.load_balancers):.1f},{y(each.sweep):.1f}" for each in figures)
-    parts.append(f'<polyline points="{points}" fill="none" stroke="#0b6" stroke-width="3"/>')
+    lines = (("asked for alone", "alone", "#b60"), ("100 at once", "run", "#06b"), ("by the sweep", "sweep", "#0b6"))
+    for nth, (name, cost_of, colour) in enumerate(lines):
+        points = " ".join(f"{x(each.load_balancers):.1f},{y(getattr(each, cost_of)):.1f}" for each in figures)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<text x="{margin + 12 + 170 * nth}" y="46" font-size="13" fill="{colour}">{name}</text>')
     parts.append(
         f'<text x="{width / 2}" y="24" font-size="15" text-anchor="middle">'
         "Processor time to find that nothing is to do, for each load balancer</text>"

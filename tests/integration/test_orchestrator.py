@@ -18,7 +18,8 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
 from bascule.balancing.sweep import Sweep
 from bascule.balancing.watch import Watch
-from bascule.model.configurations import Version
+from bascule.model.configurations import ForwardingConfiguration, Version
+from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.operations import OperationState
@@ -324,6 +325,43 @@ async def test_a_node_silent_to_a_worker_alone_follows_at_the_next_look(control:
     await watch.run_once()
     await control.settle()
     assert_serving(control, load_balancer_id, backends=2)
+
+
+async def test_a_command_that_arrives_after_a_later_run_changes_nothing(control: ControlPlane) -> None:
+    """Rules go and their hypervisor does not answer; they are wanted again, and then the old command arrives."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    agents, late = control.agents, LateAgents()
+    late._nodes = agents._nodes
+    control.agents = late
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 2, now=control.clock.now())
+    await control.worker().run_once()
+    assert late.kept
+    control.agents = agents
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 3, now=control.clock.now())
+    await control.settle()
+    assert_serving(control, load_balancer_id, backends=3)
+    for host, configuration in late.kept:
+        rules = agents.node(host.id).forwarding[load_balancer_id].rules
+        with pytest.raises(StaleCommand):
+            await agents.put_forwarding(host, configuration)
+        assert agents.node(host.id).forwarding[load_balancer_id].rules == rules
+
+
+class LateAgents(FakeAgents):
+    """Commands to hypervisors are kept and not answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[Hypervisor, ForwardingConfiguration]] = []
+
+    async def put_forwarding(self, hypervisor: Hypervisor, configuration: ForwardingConfiguration) -> None:
+        """It will arrive later."""
+        self.kept.append((hypervisor, configuration))
+        raise Unavailable(f"{hypervisor.name} does not answer.")
 
 
 def waiting(control: ControlPlane) -> list[list[str]]:

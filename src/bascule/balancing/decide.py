@@ -25,12 +25,19 @@ def decide(inventory: Inventory) -> Decision[Event]:
     event = _converge(inventory, placements)
     name = inventory.load_balancer.name
     sentence = f"bring {name} to generation {event.generation}"
-    if not (event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy):
+    if not _changes(inventory, event):
         _require_a_working_node(inventory)
-        if _recorded(inventory):
+        if not event.prepare and _recorded(inventory):
             return Decision(sentence=f"{name} is as it should be")
         sentence = f"record that {name} is at generation {event.generation}"
     return Decision(sentence=sentence, event=replace(event, incomplete=_incomplete(inventory, placements)))
+
+
+def _changes(inventory: Inventory, event: Converge) -> bool:
+    """Whether a node lacks something or has too much. What is only said again, to be the last word, is no change."""
+    answered = replace(inventory, unanswered=0)
+    lacking = event.prepare and tuple(_prepare(answered, desired.rules_by_hypervisor(answered)))
+    return event.placements is not None or bool(lacking or event.serving or event.leaving or event.tidy)
 
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
@@ -117,10 +124,14 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
 
 
 def _prepare(inventory: Inventory, wanted: Mapping[UUID, frozenset[ForwardingRule]]) -> Iterator[Forwarding]:
-    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it."""
+    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it.
+
+    After a job that did not end well also those that lack nothing: whatever it sent them must come too late.
+    """
     for view in inventory.hypervisors:
         existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
-        if view.reachable and needed and not (view.enforced and needed <= existing):
+        sure = view.enforced and needed <= existing and not inventory.unanswered
+        if view.reachable and needed and not sure:
             rules = desired.union(existing, needed)
             yield Forwarding(
                 hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, rules)
@@ -158,7 +169,9 @@ def _serving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Serving]:
         has = None if view.balancer is None else view.balancer.configuration
         announced = has is not None and has.announced
         wanted = replace(complete, announced=announced)
-        serve = None if has is not None and _same(has, wanted) else wanted
+        # One that obeys an older command than the last job's may have that on its way.
+        sure = has is not None and has.version.epoch >= inventory.unanswered and _same(has, wanted)
+        serve = None if sure else wanted
         announce = None if announced else replace(complete, version=complete.version.next)
         if serve is not None or announce is not None:
             yield Serving(node=view.node, serve=serve, announce=announce)

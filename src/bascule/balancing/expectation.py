@@ -18,7 +18,7 @@ from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
-from bascule.store import instance_pools, instances, load_balancers, operations, placements
+from bascule.store import instance_pools, instances, jobs, load_balancers, operations, placements
 from bascule.store.changes import ENTITY_KIND
 
 Fleet = tuple[
@@ -32,7 +32,8 @@ Fleet = tuple[
 class Expectation:
     """`leaving` are the LB nodes that were placed and have not confirmed since that they carry nothing.
 
-    `pending` are the load balancers that operations wait for; `fallbacks` the sorry servers that exist.
+    `pending` are the load balancers that operations wait for; `fallbacks` the sorry servers that exist; `unanswered`
+    the epochs of last jobs that did not end well.
     """
 
     load_balancers: Mapping[UUID, LoadBalancer]
@@ -41,6 +42,7 @@ class Expectation:
     leaving: Mapping[UUID, frozenset[UUID]]
     fallbacks: Mapping[IPAddress, Instance]
     pending: Set[UUID]
+    unanswered: Mapping[UUID, int]
 
 
 def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectation:
@@ -54,7 +56,13 @@ def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectati
         leaving=leaving,
         fallbacks=_fallbacks(connection, found.values()),
         pending=operations.waiting_among(connection, ENTITY_KIND, load_balancer_ids),
+        unanswered=_unanswered(connection, load_balancer_ids),
     )
+
+
+def _unanswered(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, int]:
+    found = jobs.unanswered(connection, ENTITY_KIND, [str(each) for each in load_balancer_ids])
+    return {UUID(each): epoch for each, epoch in found.items()}
 
 
 def _fallbacks(connection: Connection, found: Iterable[LoadBalancer]) -> dict[IPAddress, Instance]:
@@ -84,6 +92,7 @@ def inventory(
         ),
         pending=load_balancer_id in expectation.pending,
         fallbacks=expectation.fallbacks,
+        unanswered=expectation.unanswered.get(load_balancer_id, 0),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from bascule.model.errors import Conflict, NotFound
 from bascule.orchestration.journal import NodeState, steps_of
@@ -13,6 +13,15 @@ from bascule.store import tables
 
 _JOBS = tables.orchestration.jobs
 _QUEUE = tables.orchestration.reconciliations
+
+_MINE = and_(_JOBS.c.kind == bindparam("of_kind"), _JOBS.c.entity_id.in_(bindparam("of_ids", expanding=True)))
+_LAST = select(_JOBS.c.entity_id, func.max(_JOBS.c.epoch).label("epoch")).where(_MINE).group_by(_JOBS.c.entity_id)
+_LAST_ROWS = _LAST.subquery()
+_UNANSWERED = (
+    select(_JOBS.c.entity_id, _JOBS.c.epoch)
+    .join(_LAST_ROWS, and_(_JOBS.c.entity_id == _LAST_ROWS.c.entity_id, _JOBS.c.epoch == _LAST_ROWS.c.epoch))
+    .where(_MINE, _JOBS.c.state != NodeState.SUCCESS)
+)
 
 Fields = Mapping[str, Any]
 """A row by column name; times are seconds since the epoch."""
@@ -62,6 +71,12 @@ def queue(connection: Connection, entity_id: str | None = None) -> list[Fields]:
     if entity_id is not None:
         query = query.where(_QUEUE.c.entity_id == entity_id)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def unanswered(connection: Connection, kind: str, entity_ids: Sequence[str]) -> dict[str, int]:
+    """Entities whose last job did not end well, with its epoch: commands of it may still be on their way."""
+    rows = connection.execute(_UNANSWERED, {"of_kind": kind, "of_ids": list(entity_ids)})
+    return {row.entity_id: row.epoch for row in rows}
 
 
 def touched_since(connection: Connection, since: float) -> frozenset[str]:
