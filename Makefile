@@ -47,9 +47,8 @@ $(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
 demo: setup ## Build a data centre in network namespaces and see a load balancer carry real traffic
 	$(BIN)/bascule lab demo
 
-test: check ## Checks, then every test but the slow ones; those of the lab beside those that need another kernel
-	@$(MAKE) --no-print-directory test-unit SELECT='and not slow'
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-lab test-ipvs SELECT='and not slow'
+test: check ## Checks, then every test but the slow ones; those that need another kernel beside the others
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-ipvs test-here SELECT='and not slow'
 
 test-all: check test-unit test-lab test-ipvs ## Checks, then every test
 
@@ -58,6 +57,11 @@ SELECT ?=
 
 test-unit: setup ## Every test but those of the lab, two at a time
 	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 2 --quiet
+
+.PHONY: test-here
+test-here: setup
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-lab
 
 test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab --quiet

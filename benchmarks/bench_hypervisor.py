@@ -21,7 +21,7 @@ from bascule.forwarding import tunnel_layout
 from bascule.forwarding.ebpf import layout
 from bascule.system import bpf
 from bascule.system.commands import run
-from tests.bpf import hypervisor_packets as packets
+from tests.bpf import packets
 from tests.bpf.hypervisor_network import reason_to_skip
 from tests.bpf.hypervisor_programs import FAMILIES, TUNNEL_SOURCES, Family
 

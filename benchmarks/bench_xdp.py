@@ -19,10 +19,9 @@ from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system import bpf
 from bascule.system.commands import run
-from tests.bpf import hypervisor_packets as packets
-from tests.bpf import packets_v6
+from tests.bpf import packets
 from tests.bpf.balancer_bench import CLIENT, V4, V6, VIP, Bench, Family, reason_to_skip
-from tests.bpf.hypervisor_packets import ACK, SYN, Ends
+from tests.bpf.packets import ACK, SYN, Ends
 
 PACKETS_A_RUN = 32
 RUNS = 1000
@@ -66,7 +65,7 @@ CASES = (
     Case("established, 1 flow, dirty slot", to(DIRTY), 1, XDP_REDIRECT),
     Case("established, 64k flows, dirty slots", to(DIRTY), FLOWS, XDP_REDIRECT),
     Case("round robin, established, 64k flows", to(TURNS), FLOWS, XDP_REDIRECT),
-    Case("IPv6, not for a VIP", packets_v6.tcp(V6.to_vip().reversed()), FLOWS, XDP_PASS),
+    Case("IPv6, not for a VIP", packets.tcp(V6.to_vip().reversed()), FLOWS, XDP_PASS),
     Case("IPv6, SYN, clean slot", V6.tcp(CLEAN, flags=SYN), FLOWS, XDP_REDIRECT),
     Case("IPv6, established, 1 flow, clean slot", V6.tcp(CLEAN), 1, XDP_REDIRECT),
     Case("IPv6, established, 64k flows, clean slots", V6.tcp(CLEAN), FLOWS, XDP_REDIRECT),

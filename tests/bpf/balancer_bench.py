@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bascule import native
 from bascule.dataplanes.xdp.driver import XdpDataPlane
@@ -25,11 +22,9 @@ from bascule.model.reports import DataPlaneReport
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualBackend, VirtualService
 from bascule.system import bpf
-from bascule.system.bpffs import is_bpffs
-from bascule.system.commands import run
-from bascule.system.namespaces import call_in
-from tests.bpf import hypervisor_packets, packets_v6
-from tests.bpf.hypervisor_packets import ACK
+from tests.bpf import packets
+from tests.bpf.packets import ACK
+from tests.namespaces import Hosts, unmount
 
 ROUTER_MAC = "02:00:00:00:00:99"
 TUNNEL_SOURCE, TUNNEL_SOURCE_V6 = IPv4Network("10.99.0.0/16"), IPv6Network("fd00:99:0:1::/64")
@@ -41,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Family:
-    """IPv4 or IPv6 in a test: addresses of each kind, and how packets are built. Tunnels add `overhead` bytes."""
+    """IPv4 or IPv6 in a test: addresses of each kind. Tunnels add `overhead` bytes."""
 
     version: int
     vip: IPAddress
@@ -50,7 +45,6 @@ class Family:
     tunnel_source: IPNetwork
     overhead: int
     protocol: int
-    packets: ModuleType
 
     def __str__(self) -> str:
         return f"IPv{self.version}"
@@ -84,19 +78,17 @@ class Family:
             self.service(port=81),
         )
 
-    def to_vip(self, port: int = 80, client_port: int = 40000) -> Any:
-        """A client's flow to the VIP (the packet module's `Ends`)."""
-        return self.packets.Ends(self.client, client_port, self.vip, port)
+    def to_vip(self, port: int = 80, client_port: int = 40000) -> packets.Ends:
+        """A client's flow to the VIP."""
+        return packets.Ends(self.client, client_port, self.vip, port)
 
     def tcp(self, port: int = 80, client_port: int = 40000, *, flags: int = ACK, payload: bytes = b"hello") -> bytes:
         """A client's TCP packet."""
-        packet: bytes = self.packets.tcp(self.to_vip(port, client_port), flags, payload=payload)
-        return packet
+        return packets.tcp(self.to_vip(port, client_port), flags, payload=payload)
 
     def udp(self, port: int, client_port: int = 40000, *, payload: bytes = b"hello") -> bytes:
         """A client's UDP packet."""
-        packet: bytes = self.packets.udp(self.to_vip(port, client_port), payload=payload)
-        return packet
+        return packets.udp(self.to_vip(port, client_port), payload=payload)
 
 
 V4 = Family(
@@ -107,7 +99,6 @@ V4 = Family(
     TUNNEL_SOURCE,
     20,
     4,
-    hypervisor_packets,
 )
 V6 = Family(
     6,
@@ -117,7 +108,6 @@ V6 = Family(
     TUNNEL_SOURCE_V6,
     40,
     41,
-    packets_v6,
 )
 FAMILIES = (V4, V6)
 VIP, CLIENT = IPv4Address("203.0.113.10"), IPv4Address("198.51.100.2")
@@ -128,40 +118,41 @@ class Bench:
     """Build with `with`: everything goes away at the end, whatever happened."""
 
     def __init__(self, directory: Path) -> None:
-        self.namespace, self._router = (f"t{uuid.uuid4().hex[:8]}-{host}" for host in ("lb", "router"))
+        self._hosts = Hosts("lb", "router")
         self.bpf_dir = directory / "bpf"
         self._drivers: list[XdpDataPlane] = []
 
     def __enter__(self) -> Bench:
+        self._hosts.__enter__()
         try:
-            for namespace in (self.namespace, self._router):
-                run(["ip", "netns", "add", namespace])
-                self.ip("link set lo up", namespace)
-            # Neighbour discovery would move the counters of the tests.
-            call_in(self._router, disable_ipv6)
-            self.ip(f"link add eth0 type veth peer name eth0 netns {self._router}")
-            self.ip(f"link set eth0 address {ROUTER_MAC} up", self._router)
-            # Without a link-local address nothing happens here that a test has not asked for.
-            self.ip("link set eth0 addrgenmode none up")
-            for address, router, behind in (
-                ("10.0.0.1/24", "10.0.0.2", "10.128.0.0/16"),
-                ("fd00:10::1/64", "fd00:10::2", "fd00:128::/64"),
-            ):
-                self.ip(f"addr add {address} dev eth0{' nodad' if ':' in address else ''}")
-                self.ip(f"neigh replace {router} lladdr {ROUTER_MAC} dev eth0 nud permanent")
-                self.ip(f"route add {behind} via {router}")
+            self._build()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def ip(self, words: str, namespace: str = "") -> str:
-        """`ip ...` on the LB node."""
-        return run(["ip", "-n", namespace or self.namespace, *words.split()])
+    def _build(self) -> None:
+        # Neighbour discovery would move the counters of the tests.
+        self._hosts.inside("router", disable_ipv6)
+        self.ip("link add eth0 type veth peer name eth0 netns @router")
+        self._hosts.ip("router", f"link set eth0 address {ROUTER_MAC} up")
+        # Without a link-local address nothing happens here that a test has not asked for.
+        self.ip(
+            "link set eth0 addrgenmode none up",
+            "addr add 10.0.0.1/24 dev eth0",
+            "addr add fd00:10::1/64 dev eth0 nodad",
+            *(f"neigh replace {at} lladdr {ROUTER_MAC} dev eth0 nud permanent" for at in ("10.0.0.2", "fd00:10::2")),
+            "route add 10.128.0.0/16 via 10.0.0.2",
+            "route add fd00:128::/64 via fd00:10::2",
+        )
+
+    def ip(self, *commands: str) -> str:
+        """`ip …` commands on the LB node."""
+        return self._hosts.ip("lb", *commands)
 
     def inside(self, function: Callable[[], T]) -> T:
         """Call a function in the LB node's namespace."""
-        return call_in(self.namespace, function)
+        return self._hosts.inside("lb", function)
 
     def driver(self, *, max_services: int = 8, idle: IdleTimes | None = None, flow_buckets: int = 1024) -> XdpDataPlane:
         """A driver that has started, as in a new process."""
@@ -201,10 +192,8 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         for driver in self._drivers:
             driver.close()
-        for namespace in (self.namespace, self._router):
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
-        if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
-            run(["umount", str(self.bpf_dir)])
+        self._hosts.__exit__()
+        unmount(self.bpf_dir)
 
 
 def disable_ipv6() -> None:

@@ -15,23 +15,16 @@ import select
 import socket
 import socketserver
 import struct
-import subprocess
 import threading
-import time
-import uuid
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
 from bascule.dataplanes.xdp.tables import IdleTimes
 from bascule.model.addresses import IPAddress
 from bascule.model.virtual_services import VirtualService
-from bascule.system.bpffs import is_bpffs
-from bascule.system.commands import run
-from bascule.system.namespaces import call_in
 from tests.bpf.balancer_bench import TUNNEL_SOURCE, TUNNEL_SOURCE_V6, V4, Family, disable_ipv6
+from tests.namespaces import Hosts, unmount
 
 TIMEOUT = 5.0  # seconds; what fails, fails by then
 HOSTS = ("client", "lb", "backend1", "backend2")
@@ -41,8 +34,6 @@ _SOCKETS = {4: socket.AF_INET, 6: socket.AF_INET6}
 _OUTER = {4: 20, 6: 0}
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001
-
-T = TypeVar("T")
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -103,43 +94,25 @@ class Backend:
             os.close(handle)
 
 
-class Network:
+class Network(Hosts):
     """Build with `with`: everything goes away at the end, whatever happened."""
 
     def __init__(self, directory: Path, family: Family = V4) -> None:
         self.family = family
-        self._name = f"t{uuid.uuid4().hex[:8]}"
+        super().__init__("router", *HOSTS)
         self.bpf_dir = directory / "bpf"
         self._drivers: list[XdpDataPlane] = []
         self._backends: list[Backend] = []
 
-    def namespace(self, host: str) -> str:
-        """The namespace of client, router, lb, backend1 or backend2."""
-        return f"{self._name}-{host}"
-
-    def inside(self, host: str, function: Callable[[], T]) -> T:
-        """Call a function inside a host's namespace."""
-        return call_in(self.namespace(host), function)
-
-    def ip(self, host: str, words: str) -> str:
-        """`ip ...` inside a host's namespace."""
-        return run(["ip", "-n", self.namespace(host), *words.split()])
-
-    def __enter__(self) -> Network:
-        try:
-            for host in ("router", *HOSTS):
-                run(["ip", "netns", "add", self.namespace(host)])
-                self.inside(host, _prepare if self.family is V4 else _prepare_v6)
-                self.ip(host, "link set lo up")
-            for host in HOSTS:
-                self._plug(host)
-            self.ip("router", f"route add {self.family.vip} via {LB[self.family.version]} dev to-lb onlink")
-            for host in ("backend1", "backend2"):
-                self._serve(host)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def build(self) -> None:
+        """Cables, addresses, routes, backends."""
+        for host in self.names:
+            self.inside(host, _prepare if self.family is V4 else _prepare_v6)
+        for host in HOSTS:
+            self._plug(host)
+        self.ip("router", f"route add {self.family.vip} via {LB[self.family.version]} dev to-lb onlink")
+        for host in ("backend1", "backend2"):
+            self._serve(host)
 
     def address(self, host: str) -> IPAddress:
         """The address of client, lb, backend1 or backend2."""
@@ -153,8 +126,7 @@ class Network:
 
     def _plug(self, host: str) -> None:
         address, gateway = self.address(host), self.gateway(host)
-        self.ip(host, f"link add eth0 type veth peer name to-{host} netns {self.namespace('router')}")
-        self.ip(host, f"addr add {address} dev eth0")
+        self.ip(host, f"link add eth0 type veth peer name to-{host} netns @router", f"addr add {address} dev eth0")
         self.ip("router", f"addr add {gateway}/{32 if self.family is V4 else 64} dev to-{host}")
         # Without these two, XDP on veth sees unfinished checksums, and cannot send back where it received.
         self._ethtool(host, "eth0", "tx", "off")
@@ -162,12 +134,11 @@ class Network:
         # What GRO put together is cut again here, and needs its checksums then.
         self._ethtool("router", f"to-{host}", "tx", "off")
         self.ip(host, "link set eth0 up")
-        self.ip("router", f"link set to-{host} up")
-        self.ip("router", f"route add {address} dev to-{host}")
+        self.ip("router", f"link set to-{host} up", f"route add {address} dev to-{host}")
         self.ip(host, f"route add default via {gateway} dev eth0 onlink")
 
     def _ethtool(self, host: str, interface: str, feature: str, value: str) -> None:
-        run(["ip", "netns", "exec", self.namespace(host), "ethtool", "-K", interface, feature, value])
+        self.do(host, f"ethtool -K {interface} {feature} {value}")
 
     def _serve(self, host: str) -> None:
         # An address of IPv6 may be bound to only after a look for duplicates, even on `lo`.
@@ -246,24 +217,14 @@ class Network:
             backend.close()
         for driver in self._drivers:
             driver.close()
-        for host in ("router", *HOSTS):
-            subprocess.run(["ip", "netns", "del", self.namespace(host)], capture_output=True, check=False)
-        if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
-            run(["umount", str(self.bpf_dir)])
+        super().__exit__()
+        unmount(self.bpf_dir)
 
 
 def ask(connection: socket.socket) -> str:
     """Who is at the other end."""
     connection.sendall(b"who\n")
     return connection.recv(100).decode().strip()
-
-
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Wait for the condition; fail with `what` was expected."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {TIMEOUT:g} s for {what}"
-        time.sleep(0.01)
 
 
 def _prepare() -> None:

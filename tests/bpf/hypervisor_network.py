@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryDirectory
 
 from bascule import native
 from bascule.forwarding.ebpf.driver import EbpfForwarding
@@ -31,10 +29,9 @@ from bascule.model.configurations import ForwardingRule
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
-from bascule.system.bpffs import is_bpffs
 from bascule.system.commands import run
-from bascule.system.namespaces import call_in
 from tests.bpf.hypervisor_programs import FAMILIES, IPV4, IPV6, TUNNEL_SOURCES, Family
+from tests.namespaces import Hosts, unmount
 
 CLIENT, VIP, INSTANCES = IPV4.client, IPV4.vip, (IPV4.instance, IPV4.neighbour)
 # By the family: the hypervisor's address towards clients, that towards instances
@@ -44,81 +41,65 @@ ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
 # What the forwarding `netfilter` translates by; the kernel decides for itself unless it is told.
 _KINDS: dict[str, Kind] = {"netfilter": NatTable, "iptables": LegacyTable}
 
-T = TypeVar("T")
 
-
-class Network:
+class Network(Hosts):
     """Build with `with`: everything goes away at the end, whatever happened."""
 
     def __init__(self, directory: Path, forwarding: str = "ebpf", family: Family = IPV4) -> None:
         """`forwarding` names the driver, as the agent's settings do, or is `iptables`: `netfilter` without nftables."""
+        super().__init__("client", "hypervisor", "instance1", "instance2")
         self.forwarding = forwarding
         self.family = family
         self.client, self.vip, self.router = family.client, family.vip, family.router
         self.first, self.second = family.instance, family.neighbour
         self.web, self.other = rule(80, self.first, 8080), rule(81, self.second, 8081)
         self.dns = rule(53, self.first, 5353, Protocol.UDP)
-        self._name = f"t{uuid.uuid4().hex[:8]}"
         self._directory = directory
         self.bpf_dir = directory / "bpf"
         self._encapsulation: bpf.BpfObject | None = None
         self._drivers: list[Forwarding] = []
 
-    def namespace(self, host: str) -> str:
-        """The namespace of client, hypervisor, instance1 or instance2."""
-        return f"{self._name}-{host}"
-
-    def inside(self, host: str, function: Callable[[], T]) -> T:
-        """Call a function inside a host's namespace."""
-        return call_in(self.namespace(host), function)
-
-    def ip(self, host: str, words: str) -> str:
-        """`ip ...` inside a host's namespace."""
-        return run(["ip", "-n", self.namespace(host), *words.split()])
-
-    def __enter__(self) -> Network:
-        try:
-            for host in ("client", "hypervisor", "instance1", "instance2"):
-                run(["ip", "netns", "add", self.namespace(host)])
-                self.ip(host, "link set lo up")
-                self.inside(host, _allow_asymmetric_routes)
-            self.inside("hypervisor", let_forward)
-            self._plug("client", "eth0", "uplink0")
-            for family in FAMILIES.values():
-                outside, _ = _ADDRESSES[family.version]
-                self.ip("client", f"addr add {family.client}/{outside.partition('/')[2]} dev eth0")
-                self.ip("hypervisor", f"addr add {outside} dev uplink0")
-                self.ip("client", f"route add default via {outside.partition('/')[0]}")
-            for number in (1, 2):
-                self.add_instance(number)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def build(self) -> None:
+        """Cables, addresses, routes."""
+        for host in self.names:
+            self.inside(host, _allow_asymmetric_routes)
+        self.inside("hypervisor", let_forward)
+        self._plug("client", "eth0", "uplink0")
+        self.ip("hypervisor", *(f"addr add {outside} dev uplink0" for outside, _ in _ADDRESSES.values()))
+        for family in FAMILIES.values():
+            gateway, _, length = _ADDRESSES[family.version][0].partition("/")
+            self.ip("client", f"addr add {family.client}/{length} dev eth0", f"route add default via {gateway}")
+        for number in (1, 2):
+            self.add_instance(number)
 
     def add_instance(self, number: int) -> None:
         """Give an instance its interface, as when it boots."""
         self._plug(f"instance{number}", "eth0", f"tap{number}")
         for family in FAMILIES.values():
             address = (family.instance, family.neighbour)[number - 1]
-            self.ip(f"instance{number}", f"addr add {address} dev eth0")
             self.add_route(address, f"tap{number}")
             gateway, _, _ = _ADDRESSES[family.version][1].partition("/")
-            self.ip(f"instance{number}", f"route add default via {gateway} dev eth0 onlink")
+            commands = (f"addr add {address} dev eth0", f"route add default via {gateway} dev eth0 onlink")
+            self.ip(f"instance{number}", *commands)
 
     def add_route(self, instance: IPAddress, interface: str) -> None:
         """Route an instance by one of the hypervisor's interfaces, which becomes its gateway."""
-        self.ip("hypervisor", f"addr add {_ADDRESSES[instance.version][1]} dev {interface}")
-        self.ip("hypervisor", f"route add {instance} dev {interface}")
+        commands = (
+            f"addr add {_ADDRESSES[instance.version][1]} dev {interface}",
+            f"route add {instance} dev {interface}",
+        )
+        self.ip("hypervisor", *commands)
 
     def remove_route(self, instance: IPAddress, interface: str) -> None:
         """Undo `add_route`."""
-        self.ip("hypervisor", f"route del {instance} dev {interface}")
-        self.ip("hypervisor", f"addr del {_ADDRESSES[instance.version][1]} dev {interface}")
+        commands = (
+            f"route del {instance} dev {interface}",
+            f"addr del {_ADDRESSES[instance.version][1]} dev {interface}",
+        )
+        self.ip("hypervisor", *commands)
 
     def _plug(self, host: str, inner: str, outer: str) -> None:
-        self.ip(host, f"link add {inner} type veth peer name {outer} netns {self.namespace('hypervisor')}")
-        self.ip(host, f"link set {inner} up")
+        self.ip(host, f"link add {inner} type veth peer name {outer} netns @hypervisor", f"link set {inner} up")
         self.ip("hypervisor", f"link set {outer} up")
 
     def tunnel(self, port: int, instance: IPAddress) -> None:
@@ -181,14 +162,12 @@ class Network:
             raw.sendto(packet, (destination, 0))
 
     def __exit__(self, *_: object) -> None:
-        for host in ("client", "hypervisor", "instance1", "instance2"):
-            subprocess.run(["ip", "netns", "del", self.namespace(host)], capture_output=True, check=False)
+        super().__exit__()
         for driver in self._drivers:
             driver.close()
         if self._encapsulation is not None:
             self._encapsulation.close()
-        if self.bpf_dir.exists() and is_bpffs(self.bpf_dir):
-            run(["umount", str(self.bpf_dir)])
+        unmount(self.bpf_dir)
 
 
 def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
@@ -222,14 +201,6 @@ def let_forward() -> None:
     sysctl("conf/all/forwarding", "1", version=6)
 
 
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Wait for the condition; fail with `what` was expected."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {TIMEOUT:g} s for {what}"
-        time.sleep(0.01)
-
-
 def reason_to_skip() -> str:
     """What these tests miss on this machine; empty when nothing."""
     if os.geteuid() != 0:
@@ -240,6 +211,7 @@ def reason_to_skip() -> str:
     return f"needs {' and '.join(missing)}" if missing else ""
 
 
+@cache
 def without_iptables() -> str:
     """Why iptables-legacy cannot translate here; empty when it can."""
     if os.geteuid() != 0:
@@ -264,8 +236,16 @@ def _index(name: str) -> int:
 
 
 def compile_encapsulation(directory: Path) -> Path:
-    """Compile the LB node of these tests; returns the object."""
+    """Put the compiled LB node of these tests there; returns the object."""
     compiled = directory / "encapsulate.bpf.o"
-    headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-    run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])
+    compiled.write_bytes(_compiled_encapsulation())
     return compiled
+
+
+@cache
+def _compiled_encapsulation() -> bytes:
+    headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    with TemporaryDirectory() as folder:
+        compiled = Path(folder) / "encapsulate.bpf.o"
+        run(["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", headers, "-c", str(ENCAPSULATE), "-o", str(compiled)])
+        return compiled.read_bytes()

@@ -15,7 +15,7 @@ from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 from bascule.system import bpf
-from tests.bpf.hypervisor_packets import ETHERNET, Ends, Packet, frame, read, tunnelled
+from tests.bpf.packets import ETHERNET, Ends, Packet, frame, read, tunnelled
 
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
 DROPPED, LET_THROUGH = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC

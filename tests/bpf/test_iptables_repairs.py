@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bascule.system.commands import run
-from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, until, without_iptables
-from tests.bpf.hypervisor_packets import Ends, tcp, tunnelled
+from tests.bpf.hypervisor_network import CLIENT, INSTANCES, VIP, Network, reason_to_skip, rule, without_iptables
+from tests.bpf.packets import Ends, tcp, tunnelled
 from tests.bpf.test_netfilter_repairs import ACK, FIN, assert_serves
+from tests.waiting import until
 
 FIRST, SECOND = INSTANCES
 WEB, OTHER = rule(80, FIRST, 8080), rule(81, SECOND, 8081)

@@ -11,9 +11,10 @@ import pytest
 from bascule.forwarding.netfilter.render import mark, where
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
-from tests.bpf.hypervisor_network import Network, reason_to_skip, rule, sysctl, until
-from tests.bpf.hypervisor_packets import Ends, tcp, tunnelled
+from tests.bpf.hypervisor_network import Network, reason_to_skip, rule, sysctl
 from tests.bpf.hypervisor_programs import Family
+from tests.bpf.packets import Ends, tcp, tunnelled
+from tests.waiting import until
 
 ACK, FIN = 0x10, 0x01
 _REASON = reason_to_skip() or ("" if shutil.which("nft") else "needs nft: install nftables")
@@ -145,7 +146,7 @@ def test_nothing_circles_without_the_table(network: Network) -> None:
 def test_the_mark_ends_with_the_translation(network: Network) -> None:
     """Policy routing by mark never sees ours: a blackhole for the instance's mark catches nothing."""
     network.driver(network.web)
-    network.ip("hypervisor", f"-{network.family.version} rule add fwmark {mark(network.first):#x} blackhole")
+    network.do("hypervisor", f"ip -{network.family.version} rule add fwmark {mark(network.first):#x} blackhole")
     assert_serves(network)
 
 
@@ -171,7 +172,7 @@ def test_a_host_that_does_not_forward_is_named(network: Network) -> None:
 def test_a_removed_filter_is_attached_again(network: Network) -> None:
     """Somebody deletes the qdisc with our filter: the next enforcement puts it back and names the interface."""
     driver = network.driver(network.web)
-    run(["tc", "-n", network.namespace("hypervisor"), "qdisc", "del", "dev", "uplink0", "clsact"])
+    run(["tc", "-n", network.of("hypervisor"), "qdisc", "del", "dev", "uplink0", "clsact"])
 
     repairs = network.enforce(driver, network.web)
 

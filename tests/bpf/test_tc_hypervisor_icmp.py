@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bpf.hypervisor_packets import ETHERNET, frame, icmp_error, icmp_of, ip, read, tcp, tunnelled, udp
 from tests.bpf.hypervisor_programs import LET_THROUGH, NEEDS, Family, Programs
+from tests.bpf.packets import ETHERNET, frame, icmp_error, icmp_of, ip, read, tcp, tunnelled, udp
 
 pytestmark = NEEDS
 

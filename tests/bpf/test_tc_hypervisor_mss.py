@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bpf.hypervisor_packets import ETHERNET, SYN, SYN_ACK, frame, read, tcp
 from tests.bpf.hypervisor_programs import LET_THROUGH, NEEDS, Family, Programs
+from tests.bpf.packets import ETHERNET, SYN, SYN_ACK, frame, read, tcp
 
 pytestmark = NEEDS
 

@@ -21,11 +21,11 @@ from tests.bpf.hypervisor_network import (
     let_forward,
     reason_to_skip,
     rule,
-    until,
     without_iptables,
 )
-from tests.bpf.hypervisor_packets import Ends, frame, icmp_error, tcp, tunnelled, udp
 from tests.bpf.hypervisor_programs import Family
+from tests.bpf.packets import Ends, frame, icmp_error, tcp, tunnelled, udp
+from tests.waiting import until
 
 MEGABYTES_8 = bytes(range(256)) * 32768
 

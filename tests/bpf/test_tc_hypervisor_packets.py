@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bpf.hypervisor_packets import (
+from tests.bpf.hypervisor_programs import IPV4, IPV6, LET_THROUGH, NEEDS, Family, Programs
+from tests.bpf.packets import (
     ACK,
     ETHERNET,
     SYN,
@@ -19,7 +20,6 @@ from tests.bpf.hypervisor_packets import (
     tunnelled,
     udp,
 )
-from tests.bpf.hypervisor_programs import IPV4, IPV6, LET_THROUGH, NEEDS, Family, Programs
 
 pytestmark = NEEDS
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bpf.hypervisor_packets import (
+from tests.bpf.hypervisor_programs import DROPPED, FAMILIES, LET_THROUGH, NEEDS, Family, Programs
+from tests.bpf.packets import (
     ETHERNET,
     OPTIONS,
     ROUTING,
@@ -22,7 +23,6 @@ from tests.bpf.hypervisor_packets import (
     tunnelled,
     udp,
 )
-from tests.bpf.hypervisor_programs import DROPPED, FAMILIES, LET_THROUGH, NEEDS, Family, Programs
 
 pytestmark = NEEDS
 

@@ -41,7 +41,7 @@ def network(tmp_path: Path) -> Iterator[Network]:
 
 def filters(network: Network, interface: str) -> str:
     """The classifiers on an interface's ingress, as tc lists them."""
-    return run(["tc", "-n", network.namespace("hypervisor"), "filter", "show", "dev", interface, "ingress"])
+    return run(["tc", "-n", network.of("hypervisor"), "filter", "show", "dev", interface, "ingress"])
 
 
 def assert_serves(network: Network) -> None:
@@ -57,7 +57,7 @@ def assert_serves(network: Network) -> None:
 def test_a_removed_filter_is_attached_again(network: Network, interface: str) -> None:
     """Somebody deletes the qdisc with our filter: the next enforcement puts it back and names the interface."""
     driver = network.driver(WEB)
-    run(["tc", "-n", network.namespace("hypervisor"), "qdisc", "del", "dev", interface, "clsact"])
+    run(["tc", "-n", network.of("hypervisor"), "qdisc", "del", "dev", interface, "clsact"])
 
     repairs = network.enforce(driver, WEB)
 

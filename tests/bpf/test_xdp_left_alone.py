@@ -10,10 +10,9 @@ from ipaddress import IPv6Address
 import pytest
 
 from bascule.dataplanes.xdp.driver import XdpDataPlane
-from tests.bpf import hypervisor_packets as packets
-from tests.bpf import packets_v6
+from tests.bpf import packets
 from tests.bpf.balancer_bench import CLIENT, V4, V6, VIP, XDP_DROP, XDP_PASS, Bench, reason_to_skip
-from tests.bpf.hypervisor_packets import SYN, frame
+from tests.bpf.packets import SYN, frame
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 
@@ -30,12 +29,12 @@ def of_type(ethernet_type: int, payload: bytes = bytes(46)) -> bytes:
     return frame(b"")[:12] + struct.pack("!H", ethernet_type) + payload
 
 
-SYN_TO_WEB, SYN_TO_WEB_V6 = packets.tcp(V4.to_vip(), SYN), packets_v6.tcp(V6.to_vip(), SYN)
+SYN_TO_WEB, SYN_TO_WEB_V6 = packets.tcp(V4.to_vip(), SYN), packets.tcp(V6.to_vip(), SYN)
 
 
 def v6(protocol: int, payload: bytes) -> bytes:
     """A frame with an IPv6 packet from the client to the VIP."""
-    return packets_v6.frame(packets_v6.ip(CLIENT_V6, VIP_V6, protocol, payload))
+    return frame(packets.ip(CLIENT_V6, VIP_V6, protocol, payload))
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ REFUSED = (
     Refused("a VLAN tag", of_type(0x8100), "passed_vlan"),
     Refused("a provider's VLAN tag", of_type(0x88A8), "passed_vlan"),
     Refused("LLDP", of_type(0x88CC), "passed_not_ip"),
-    Refused("IPv4 by type, another version inside", frame(b"\x65" + SYN_TO_WEB[1:]), "passed_not_ip"),
+    Refused("IPv4 by type, another version inside", frame(b"\x65" + SYN_TO_WEB[1:], version=4), "passed_not_ip"),
     Refused("IP options", frame(packets.ip(CLIENT, VIP, 6, bytes(20), options=b"\1" * 4)), "passed_ip_options"),
     Refused("a header length below the least", frame(b"\x44" + SYN_TO_WEB[1:]), "passed_ip_options"),
     Refused("a first fragment", frame(packets.ip(CLIENT, VIP, 17, bytes(64), fragment=0x2000)), "passed_fragment"),
@@ -84,35 +83,29 @@ REFUSED = (
 
 
 REFUSED_V6 = (
-    Refused("a frame without a whole IPv6 header", packets_v6.frame(SYN_TO_WEB_V6)[:50], "passed_too_short"),
-    Refused("an IPv6 packet longer than its frame", packets_v6.frame(SYN_TO_WEB_V6)[:-4], "passed_too_short"),
+    Refused("a frame without a whole IPv6 header", frame(SYN_TO_WEB_V6)[:50], "passed_too_short"),
+    Refused("an IPv6 packet longer than its frame", frame(SYN_TO_WEB_V6)[:-4], "passed_too_short"),
     Refused("a TCP header cut off in IPv6", v6(6, bytes(12)), "passed_too_short"),
     Refused("a UDP header cut off in IPv6", v6(17, bytes(4)), "passed_too_short"),
     Refused("an ICMPv6 error without ports", v6(58, b"\1" + bytes(47)), "passed_too_short"),
-    Refused("IPv6 by type, another version inside", packets_v6.frame(b"\x45" + SYN_TO_WEB_V6[1:]), "passed_not_ip"),
+    Refused("IPv6 by type, another version inside", frame(b"\x45" + SYN_TO_WEB_V6[1:], version=6), "passed_not_ip"),
     Refused("hop-by-hop options", v6(0, OPTIONS + SYN_TO_WEB_V6[40:]), "passed_ip_options"),
     Refused("a routing header", v6(43, OPTIONS + SYN_TO_WEB_V6[40:]), "passed_ip_options"),
     Refused("destination options", v6(60, OPTIONS + SYN_TO_WEB_V6[40:]), "passed_ip_options"),
     Refused("an IPv6 fragment", v6(44, b"\x11\0\0\x01\0\0\0\x07" + bytes(64)), "passed_fragment"),
     Refused("ESP", v6(50, bytes(64)), "passed_not_tcp_udp"),
     Refused("ping in IPv6", v6(58, b"\x80\0" + bytes(62)), "passed_icmp"),
-    Refused(
-        "a port without service in IPv6", packets_v6.frame(packets_v6.tcp(V6.to_vip(82), SYN)), "passed_no_service"
-    ),
-    Refused(
-        "UDP to a TCP service's port in IPv6", packets_v6.frame(packets_v6.udp(V6.to_vip(80))), "passed_no_service"
-    ),
+    Refused("a port without service in IPv6", frame(packets.tcp(V6.to_vip(82), SYN)), "passed_no_service"),
+    Refused("UDP to a TCP service's port in IPv6", frame(packets.udp(V6.to_vip(80))), "passed_no_service"),
     Refused(
         "an address that differs from a VIP, though not in the XOR of its words",
-        packets_v6.frame(packets_v6.tcp(packets_v6.Ends(CLIENT_V6, 40000, NEARLY_VIP, 80), SYN)),
+        frame(packets.tcp(packets.Ends(CLIENT_V6, 40000, NEARLY_VIP, 80), SYN)),
         "passed_no_service",
     ),
-    Refused(
-        "an IPv6 service without backends", packets_v6.frame(packets_v6.tcp(V6.to_vip(81), SYN)), "refused_no_backend"
-    ),
+    Refused("an IPv6 service without backends", frame(packets.tcp(V6.to_vip(81), SYN)), "refused_no_backend"),
     Refused(
         "an ICMPv6 error about a flow of somebody else",
-        packets_v6.frame(packets_v6.icmp_error("2001:db8::1", packets_v6.tcp(V6.to_vip())[:48])),
+        frame(packets.icmp_error("2001:db8::1", packets.tcp(V6.to_vip())[:48])),
         "passed_icmp",
     ),
     *(Refused(f"neighbour discovery, type {kind}", v6(58, bytes([kind]) + bytes(31)), "passed_ndp") for kind in NDP),

@@ -14,7 +14,8 @@ from bascule.model.strategies import EVERYWHERE, Protocol, Strategy
 from bascule.model.virtual_services import VirtualService
 from bascule.system.commands import run
 from tests.bpf.balancer_bench import FAMILIES, reason_to_skip
-from tests.bpf.balancer_network import Network, ask, until
+from tests.bpf.balancer_network import Network, ask
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.root,
@@ -131,7 +132,7 @@ def test_a_deleted_address_is_put_back(network: Network) -> None:
 def test_flushed_rules_are_written_again(network: Network) -> None:
     """Somebody flushes all nftables rules: the next pass writes them again."""
     driver = serving(network, web(network, backend1=1))
-    run(["ip", "netns", "exec", network.namespace("lb"), "nft", "flush", "ruleset"])
+    run(["ip", "netns", "exec", network.of("lb"), "nft", "flush", "ruleset"])
     (sentence,) = network.enforce(driver, web(network, backend1=1))
     assert "nftables" in sentence
     assert network.enforce(driver, web(network, backend1=1)) == ()

@@ -18,8 +18,7 @@ from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualService
-from tests.bpf import hypervisor_packets as packets
-from tests.bpf import packets_v6
+from tests.bpf import packets
 from tests.bpf.balancer_bench import (
     FAMILIES,
     ROUTER_MAC,
@@ -32,7 +31,7 @@ from tests.bpf.balancer_bench import (
     Family,
     reason_to_skip,
 )
-from tests.bpf.hypervisor_packets import SYN
+from tests.bpf.packets import SYN
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
 
@@ -66,9 +65,10 @@ def driver(bench: Bench, family: Family) -> Iterator[XdpDataPlane]:
 def chosen(bench: Bench, driver: XdpDataPlane, packet: bytes, tunnel: Family | None = None) -> IPAddress:
     """The backend that a packet is sent to, through a tunnel of the packet's family unless told otherwise."""
     family = V6 if packet[0] >> 4 == 6 else V4
-    verdict, left = bench.send(driver, family.packets.frame(packet))
+    verdict, left = bench.send(driver, packets.frame(packet))
     assert verdict == XDP_REDIRECT
-    destination: IPAddress = (tunnel or family).packets.read(left[14:]).destination
+    destination = packets.read(left[14:]).destination
+    assert destination.version == (tunnel or family).version
     return destination
 
 
@@ -78,12 +78,12 @@ def test_a_packet_is_sent_through_the_tunnel(
 ) -> None:
     """The frame goes to the next hop's MAC, and the inner packet arrives whole behind a right outer header."""
     bench.enforce(driver, family.service(tunnel.backend(1), tunnel.backend(2), port=84))
-    inner = family.packets.ip(family.client, family.vip, 6, family.tcp(84, flags=SYN)[family.overhead :], tos=0xB9)
-    verdict, left, moved = bench.run(driver, family.packets.frame(inner))
+    inner = packets.ip(family.client, family.vip, 6, family.tcp(84, flags=SYN)[family.overhead :], tos=0xB9)
+    verdict, left, moved = bench.run(driver, packets.frame(inner))
     assert (verdict, moved) == (XDP_REDIRECT, {"forwarded": 1})
     assert left[:6] == bytes.fromhex(ROUTER_MAC.replace(":", ""))
-    assert left[12:14] == tunnel.packets.ETHERNET[12:14]
-    outer = tunnel.packets.read(left[14:])
+    assert left[12:14] == packets.frame(b"", version=tunnel.version)[12:14]
+    outer = packets.read(left[14:])
     assert (outer.protocol, outer.tos) == (family.protocol, 0xB9)
     assert outer.source in tunnel.tunnel_source
     assert outer.destination in {tunnel.backend(1).address, tunnel.backend(2).address}
@@ -93,10 +93,11 @@ def test_a_packet_is_sent_through_the_tunnel(
 def test_the_outer_header_lives_for_64_hops_and_is_not_fragmented(bench: Bench, driver: XdpDataPlane) -> None:
     """Routers on the way may not cut what nobody would put together again; IPv6 routers never do."""
     bench.enforce(driver, *V4.services(), *V6.services())
-    _, left = bench.send(driver, V4.packets.frame(V4.tcp()))
+    _, left = bench.send(driver, packets.frame(V4.tcp()))
     assert (left[14 + 8], left[14 + 6 : 14 + 8]) == (64, b"\x40\0")
-    _, left = bench.send(driver, V6.packets.frame(V6.tcp()))
-    assert packets_v6.read(left[14:]).hop_limit == 64
+    _, left = bench.send(driver, packets.frame(V6.tcp()))
+    outer = packets.read(left[14:])
+    assert (outer.source.version, outer.hop_limit) == (6, 64)
 
 
 def test_the_padding_of_a_short_frame_is_no_part_of_the_packet(
@@ -104,15 +105,15 @@ def test_the_padding_of_a_short_frame_is_no_part_of_the_packet(
 ) -> None:
     """Ethernet pads short frames: the outer length tells where the packet ends."""
     inner = family.tcp(payload=b"")
-    _, left, _ = bench.run(driver, family.packets.frame(inner) + bytes(6))
-    assert family.packets.read(left[14:-6]).payload == inner
+    _, left, _ = bench.run(driver, packets.frame(inner) + bytes(6))
+    assert packets.read(left[14:-6]).payload == inner
     assert left[-6:] == bytes(6)
 
 
 def test_flows_vary_the_tunnel_source(bench: Bench, driver: XdpDataPlane, family: Family) -> None:
     """Routers and network cards behind the node spread the tunnels by their outer source, and by IPv6's flow label."""
-    sent = [bench.send(driver, family.packets.frame(family.tcp(client_port=1000 + n))) for n in range(20)]
-    outers = [family.packets.read(left[14:]) for _, left in sent]
+    sent = [bench.send(driver, packets.frame(family.tcp(client_port=1000 + n))) for n in range(20)]
+    outers = [packets.read(left[14:]) for _, left in sent]
     assert len({outer.source for outer in outers}) == 20
     if family is V6:
         assert len({outer.label for outer in outers}) == 20
@@ -122,7 +123,7 @@ def test_clients_of_one_network_are_spread(bench: Bench, driver: XdpDataPlane) -
     """Every bit of an IPv6 client's address counts, though its port is the same."""
     bench.enforce(driver, *V6.services())
     ends = [replace(V6.to_vip(), source=V6.client + (1 << bit)) for bit in range(120)]
-    found = Counter(chosen(bench, driver, packets_v6.tcp(each)) for each in ends)
+    found = Counter(chosen(bench, driver, packets.tcp(each)) for each in ends)
     assert len(found) == 3
     assert min(found.values()) > 20
 
@@ -197,13 +198,13 @@ def test_an_icmp_error_goes_to_the_backend_of_its_flow(
     """A router that says "too big", "unreachable" or "time exceeded" to the VIP is heard by the right backend."""
     for number in range(10):
         flow = family.to_vip(client_port=1000 + number)
-        quote = family.packets.tcp(flow.reversed())[: family.overhead + 8]
+        quote = packets.tcp(flow.reversed())[: family.overhead + 8]
         for kind in kinds:
-            error = family.packets.icmp_error(family.backend(99).address, quote, kind=kind)
-            verdict, left, moved = bench.run(driver, family.packets.frame(error))
+            error = packets.icmp_error(family.backend(99).address, quote, kind=kind)
+            verdict, left, moved = bench.run(driver, packets.frame(error))
             assert (verdict, moved) == (XDP_REDIRECT, {"icmp_forwarded": 1})
-            outer = family.packets.read(left[14:])
-            assert outer.destination == chosen(bench, driver, family.packets.tcp(flow))
+            outer = packets.read(left[14:])
+            assert outer.destination == chosen(bench, driver, packets.tcp(flow))
             assert outer.payload == error
 
 
@@ -212,7 +213,7 @@ def test_too_big_is_answered_in_ipv4(bench: Bench, driver: XdpDataPlane, tunnel:
     """A packet that would not fit the tunnel is answered with the size that fits, quoting the flow."""
     bench.enforce(driver, V4.service(tunnel.backend(1), port=83))
     big = dont_fragment(V4.tcp(83, payload=bytes(1460)))
-    verdict, left, moved = bench.run(driver, V4.packets.frame(big))
+    verdict, left, moved = bench.run(driver, packets.frame(big))
     assert (verdict, moved) == (XDP_REDIRECT, {"too_big_answered": 1})
     assert left[:12] == packets.ETHERNET[6:12] + packets.ETHERNET[:6]
     answer = packets.read(left[14:])
@@ -232,16 +233,17 @@ def test_too_big_is_answered_in_ipv6(bench: Bench, driver: XdpDataPlane, mtu: in
     try:
         bench.enforce(driver, V6.service(V6.backend(2), port=83))
         big = V6.tcp(83, payload=bytes(range(256)) * 5 + bytes(160))
-        verdict, left, moved = bench.run(driver, V6.packets.frame(big))
+        verdict, left, moved = bench.run(driver, packets.frame(big))
         assert (verdict, moved) == (XDP_REDIRECT, {"too_big_answered": 1})
-        assert left[:14] == packets_v6.ETHERNET[6:12] + packets_v6.ETHERNET[:6] + packets_v6.ETHERNET[12:]
-        answer = packets_v6.read(left[14:])
+        sent = packets.frame(big)
+        assert left[:14] == sent[6:12] + sent[:6] + sent[12:14]
+        answer = packets.read(left[14:])
         assert (answer.source, answer.destination, answer.protocol) == (V6.vip, V6.client, 58)
         assert answer.hop_limit == 64
         assert struct.unpack_from("!BB2xI", answer.payload) == (2, 0, told)
         assert answer.payload[8:] == big[: 1280 - 48]
         if mtu - 40 < 1280:
-            verdict, _, moved = bench.run(driver, V6.packets.frame(V6.tcp(83, payload=bytes(1280 - 60))))
+            verdict, _, moved = bench.run(driver, packets.frame(V6.tcp(83, payload=bytes(1280 - 60))))
             assert (verdict, moved) == (XDP_DROP, {"dropped_too_big": 1})
         bench.enforce(driver)
     finally:
@@ -253,7 +255,7 @@ def test_an_unknown_next_hop_is_counted(bench: Bench, driver: XdpDataPlane, fami
     nowhere = {4: "192.0.2.99", 6: "2001:db8:99::1"}[family.version]
     unreachable = replace(family.backend(1), address=ip_address(nowhere))
     bench.enforce(driver, family.service(unreachable, port=89))
-    verdict, _, moved = bench.run(driver, family.packets.frame(family.tcp(89, flags=SYN)))
+    verdict, _, moved = bench.run(driver, packets.frame(family.tcp(89, flags=SYN)))
     assert (verdict, moved) == (XDP_DROP, {"dropped_no_neighbour": 1})
 
 
@@ -375,13 +377,13 @@ def test_a_node_without_ipv6_carries_ipv4(tmp_path: Path) -> None:
 
 def test_addresses_that_look_alike_are_told_apart(bench: Bench, driver: XdpDataPlane) -> None:
     """Two VIPs with the same words in another order meet in one slot of the table of services: each keeps its own."""
-    alike = packets_v6.Ends(V6.to_vip().source, 40000, IPv6Address("2001:db8:0:10:113::"), 80)
+    alike = packets.Ends(V6.to_vip().source, 40000, IPv6Address("2001:db8:0:10:113::"), 80)
     second = replace(V6.service(V6.backend(2)), key=ServiceKey(alike.destination, Protocol.TCP, 80))
     bench.enforce(driver, V6.service(V6.backend(1)), second)
     assert chosen(bench, driver, V6.tcp()) == V6.backend(1).address
-    assert chosen(bench, driver, packets_v6.tcp(alike)) == V6.backend(2).address
+    assert chosen(bench, driver, packets.tcp(alike)) == V6.backend(2).address
     bench.enforce(driver, second)
-    assert bench.send(driver, packets_v6.frame(V6.tcp()))[0] == XDP_PASS
+    assert bench.send(driver, packets.frame(V6.tcp()))[0] == XDP_PASS
 
 
 def test_a_removed_backend_gives_its_index_back(bench: Bench, driver: XdpDataPlane, family: Family) -> None:

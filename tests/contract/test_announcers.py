@@ -6,8 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -26,6 +25,7 @@ from bascule.model.reports import AnnouncerReport
 from bascule.system.bird import BirdSocket
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests.waiting import until
 
 ADDRESSES: dict[int, tuple[IPAddress, ...]] = {
     4: tuple(IPv4Address(f"192.0.2.{last}") for last in (1, 2, 3)),
@@ -51,14 +51,6 @@ protocol bgp node6 {{
   ipv6 {{ import all; export none; }};
 }}
 """
-
-
-def until(what: str, condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for the condition; fail with `what` was expected."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-        time.sleep(0.05)
 
 
 class Stage(Protocol):

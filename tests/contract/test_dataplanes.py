@@ -5,6 +5,7 @@ IPVS needs a kernel that has it: `make test-ipvs` runs its cases in one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from bascule.model.virtual_services import ForwardingMethod, VirtualService
 from tests.bpf.balancer_bench import FAMILIES, Bench, Family, reason_to_skip
 from tests.ipvs import bench as ipvs
 from tests.ipvs import keepalived_bench as keepalived
+from tests.namespaces import Hosts
 
 
 class Stage(Protocol):
@@ -98,42 +100,11 @@ class XdpStage:
         self._bench.ip(f"addr del {self.family.vip} dev lo")
 
 
-class IpvsStage:
-    """A namespace without any interface: the VIP has its own."""
+class NodeStage(ABC):
+    """A host that makes a namespace or an interface for the VIP itself."""
 
-    def __init__(self, hosts: ipvs.Hosts, family: Family) -> None:
-        self._hosts, self.family = hosts, family
-        self._node = ipvs.Node(hosts)
-
-    @property
-    def driver(self) -> DataPlane:
-        """The data plane itself."""
-        return self._node.driver
-
-    def restart(self) -> None:
-        """A new driver on the same kernel."""
-        self._node.driver = self._node.started()
-
-    def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
-        """In the namespace."""
-        held_addresses = {self.family.vip} if held else set()
-        return self._hosts.inside("lb", lambda: self.driver.enforce(held_addresses, services))
-
-    def observe(self) -> DataPlaneReport:
-        """In the namespace."""
-        return self._node.observe()
-
-    def damage(self) -> None:
-        """Lose an address."""
-        self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
-
-
-class KeepalivedStage:
-    """A namespace for the node, in which the data plane makes one for the load balancer."""
-
-    def __init__(self, hosts: ipvs.Hosts, folder: Path, family: Family) -> None:
-        self.family = family
-        self._node = keepalived.Node(hosts, "lb", folder, family.vip)
+    def __init__(self, node: ipvs.Node | keepalived.Node, family: Family) -> None:
+        self._node, self.family = node, family
 
     @property
     def driver(self) -> DataPlane:
@@ -141,8 +112,8 @@ class KeepalivedStage:
         return self._node.driver
 
     def restart(self) -> None:
-        """A new driver; keepalived goes on."""
-        self._node.driver = self._node.started()
+        """A new driver on the same kernel; what else runs goes on."""
+        self._node.restart()
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """In the namespace."""
@@ -152,9 +123,33 @@ class KeepalivedStage:
         """In the namespace."""
         return self._node.observe()
 
+    @abstractmethod
     def damage(self) -> None:
         """Lose an address."""
-        self._node.ip(f"addr del {self.family.vip}/{self.family.vip.max_prefixlen} dev lo")
+
+
+class IpvsStage(NodeStage):
+    """A namespace without any interface: the VIP has its own."""
+
+    def __init__(self, hosts: Hosts, family: Family) -> None:
+        super().__init__(ipvs.Node(hosts, vip=family.vip), family)
+        self._hosts = hosts
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._hosts.ip("lb", f"addr del {self.family.vip} dev bascule-ipvs")
+
+
+class KeepalivedStage(NodeStage):
+    """A namespace for the node, in which the data plane makes one for the load balancer."""
+
+    def __init__(self, hosts: Hosts, folder: Path, family: Family) -> None:
+        self._keepalived = keepalived.Node(hosts, "lb", folder, family.vip)
+        super().__init__(self._keepalived, family)
+
+    def damage(self) -> None:
+        """Lose an address."""
+        self._keepalived.ip(f"addr del {self.family.vip}/{self.family.vip.max_prefixlen} dev lo")
 
 
 def cases() -> Iterator[object]:
@@ -179,10 +174,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if name == "fake":
         yield FakeStage(family)
     elif name == "ipvs":
-        with ipvs.Hosts("lb") as hosts:
+        with Hosts("lb") as hosts:
             yield IpvsStage(hosts, family)
     elif name == "keepalived":
-        with ipvs.Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
+        with Hosts("lb") as hosts, keepalived.cleaned(hosts, tmp_path):
             yield KeepalivedStage(hosts, tmp_path, family)
     else:
         with Bench(tmp_path) as bench:
@@ -275,32 +270,39 @@ def test_it_must_be_started_first(stage: Stage) -> None:
         stage.enforce(web(stage))
 
 
-@pytest.mark.parametrize("strategy", Strategy)
-def test_a_strategy_is_carried_or_refused(stage: Stage, strategy: Strategy) -> None:
+def test_every_strategy_is_carried_or_refused(stage: Stage) -> None:
     """A data plane carries the strategies that it names, at least the common ones, and refuses others by name."""
-    assert stage.driver.capabilities.strategies >= EVERYWHERE
-    wanted = stage.family.service(stage.family.backend(1), stage.family.backend(2), strategy=strategy)
-    if strategy in stage.driver.capabilities.strategies:
-        stage.enforce(wanted)
-        assert stage.observe().ready == {stage.family.vip}
-        assert stage.enforce(wanted) == ()
-        return
-    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
-        stage.enforce(wanted)
+    carried = stage.driver.capabilities.strategies
+    assert carried >= EVERYWHERE
+    services = {
+        strategy: stage.family.service(
+            stage.family.backend(1), stage.family.backend(2), strategy=strategy, port=1000 + number
+        )
+        for number, strategy in enumerate(Strategy)
+    }
+    wanted = [services[strategy] for strategy in Strategy if strategy in carried]
+    stage.enforce(*wanted)
+    assert {service.key for service in stage.observe().services} == {service.key for service in wanted}
+    assert stage.observe().ready == {stage.family.vip}
+    assert stage.enforce(*wanted) == ()
+    for strategy in set(Strategy) - carried:
+        with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no strategy {strategy},"):
+            stage.enforce(services[strategy])
 
 
-@pytest.mark.parametrize("method", ForwardingMethod)
-def test_a_method_is_carried_or_refused(stage: Stage, method: ForwardingMethod) -> None:
+def test_every_method_is_carried_or_refused(stage: Stage) -> None:
     """A data plane carries the forwarding methods that it names, and refuses others by name, leaving all as it is."""
-    wanted = stage.family.service(replace(stage.family.backend(1), method=method))
-    if method in stage.driver.capabilities.methods:
-        stage.enforce(wanted)
-        assert stage.observe().ready == {stage.family.vip}
-        return
     stage.enforce(web(stage))
-    with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
-        stage.enforce(wanted)
-    assert stage.enforce(web(stage)) == ()
+    for method in ForwardingMethod:
+        wanted = stage.family.service(replace(stage.family.backend(1), method=method))
+        if method in stage.driver.capabilities.methods:
+            stage.enforce(wanted)
+            assert stage.observe().ready == {stage.family.vip}
+            stage.enforce(web(stage))
+        else:
+            with pytest.raises(SystemFailure, match=f"{stage.driver.name} has no forwarding method {method}"):
+                stage.enforce(wanted)
+            assert stage.enforce(web(stage)) == ()
 
 
 def test_a_key_is_for_one_service(stage: Stage) -> None:

@@ -14,7 +14,8 @@ import pytest
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import Backend, BalancerConfiguration
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
-from tests.integration.test_agents import Agent, balancer, until
+from tests.integration.test_agents import Agent, balancer
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: scripts must be root's")
 MEMBER, SORRY = IPv4Address("127.0.0.1"), IPv4Address("127.0.0.9")

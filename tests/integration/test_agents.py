@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -38,18 +37,12 @@ from bascule.model.nodes import LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.model.strategies import Protocol, Strategy
 from bascule.wire import agent_v1
+from tests.unit.api.installation import NO_AUTHORITIES
+from tests.waiting import until
 
 TOKEN = "a token for tests only"
 FIRST = Version(1, 1)
 LB, VIP, INSTANCE = UUID(int=1), IPv4Address("192.0.2.1"), IPv4Address("127.0.0.1")
-
-
-def until(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for the condition; fail with `what` was expected."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-        time.sleep(0.02)
 
 
 def free_port() -> int:
@@ -79,6 +72,7 @@ class Agent:
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {TOKEN}"},
             trust_env=False,
+            verify=NO_AUTHORITIES,
             timeout=20,
         )
         self.start()

@@ -30,7 +30,7 @@ from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
 from bascule.store import changes, hypervisors, jobs, lb_nodes, load_balancers, operations, tables
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
 
@@ -134,7 +134,6 @@ class ControlPlane:
 def control(database_url: str) -> Iterator[ControlPlane]:
     """Two LB nodes, two hypervisors, a pool of three instances."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     with database.write() as connection:
         for node in NODES:
@@ -265,10 +264,8 @@ async def test_a_node_that_lost_its_state_gets_it_back(control: ControlPlane) ->
     assert_serving(control, load_balancer_id, backends=3)
 
 
-async def test_an_unreachable_fleet_fails_the_operation_with_a_reason_and_recovers(control: ControlPlane) -> None:
-    """Users are told why after a few tries; when the nodes answer, the load balancer comes up by itself."""
-    for node in NODES:
-        control.agents.node(node.id).reachable = False
+async def failure_of_an_operation(control: ControlPlane) -> tuple[UUID, str]:
+    """Create a load balancer where no try succeeds; returns it, with what its operation tells after three."""
     with control.database.write() as connection:
         load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
     for _ in range(3):
@@ -278,7 +275,15 @@ async def test_an_unreachable_fleet_fails_the_operation_with_a_reason_and_recove
         operation = operations.get(connection, created)
         assert load_balancers.get(connection, load_balancer_id).state is LoadBalancerState.ERROR
     assert operation.state is OperationState.FAILURE
-    assert "No enabled LB node answers" in operation.message
+    return load_balancer_id, operation.message
+
+
+async def test_an_unreachable_fleet_fails_the_operation_with_a_reason_and_recovers(control: ControlPlane) -> None:
+    """Users are told why after a few tries; when the nodes answer, the load balancer comes up by itself."""
+    for node in NODES:
+        control.agents.node(node.id).reachable = False
+    load_balancer_id, message = await failure_of_an_operation(control)
+    assert "No enabled LB node answers" in message
     for node in NODES:
         control.agents.node(node.id).reachable = True
     control.clock.ahead += 5.0
@@ -292,16 +297,8 @@ async def test_an_operation_tells_why_no_node_serves(control: ControlPlane) -> N
     for node in NODES:
         control.agents.node(node.id).ready = False
         control.agents.node(node.id).problems = (problem,)
-    with control.database.write() as connection:
-        load_balancer_id, created = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    for _ in range(3):
-        await control.worker().run_once()
-        control.clock.ahead += 2.0
-    with control.database.read() as connection:
-        operation = operations.get(connection, created)
-        assert load_balancers.get(connection, load_balancer_id).state is LoadBalancerState.ERROR
-    assert operation.state is OperationState.FAILURE
-    assert problem in operation.message
+    _, message = await failure_of_an_operation(control)
+    assert problem in message
 
 
 def test_the_entity_kinds_agree() -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -15,10 +15,11 @@ from sqlalchemy import func, select
 
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.store import hypervisors, lb_nodes
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool
 from tests.unit.orchestration.receiver import SECRET, Receiver, receiving
+from tests.waiting import until
 
 NOBODY = Agent(url="http://127.0.0.1:9", token="t" * 16)  # the discard port: nothing answers
 
@@ -42,18 +43,9 @@ def orchestrator(database_url: str, receiver: Receiver, log: Path) -> Iterator[s
         process.wait(10)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it to come true."""
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_load_balancer_that_cannot_be_served_pages_once_across_restarts(database_url: str, tmp_path: Path) -> None:
     """Two failures page; the process is killed, and the next one goes on failing without another page or a secret."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     host = Hypervisor(id=uuid4(), name="hv", agent=NOBODY)
     with database.write() as connection:
@@ -73,10 +65,10 @@ def test_a_load_balancer_that_cannot_be_served_pages_once_across_restarts(databa
     with receiving() as receiver:
         log = tmp_path / "log"
         with orchestrator(database_url, receiver, log):
-            until(lambda: bool(receiver.taken) and unsent() == 0)
+            until("the page", lambda: bool(receiver.taken) and unsent() == 0)
         before = attempts()
         with orchestrator(database_url, receiver, log) as second:
-            until(lambda: attempts() > before)
+            until("another attempt", lambda: attempts() > before)
             second.terminate()
             assert second.wait(30) == 0, "it stops when it is told to"
         assert receiver.titles() == [(f"bascule: load-balancer {load_balancer_id}", "failure")]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.worker_process import HANG, KIND, LEASE, metadata, runs
 from tests.postgresql import PostgreSQLServer, programs
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 QUEUE = Queue(orchestration)
@@ -83,14 +84,6 @@ def waiting(database: Database) -> int:
         return connection.execute(left).scalar_one()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it to come true."""
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def ran(database: Database) -> dict[str, Counter[str]]:
     """For each worker, how often it ran each entity."""
     with database.read() as connection:
@@ -112,9 +105,9 @@ def test_two_processes_share_two_hundred_entities(url: str, database: Database) 
     entities = [f"e{number}" for number in range(200)]
     with process(url, "one"), process(url, "two"):
         ask(database, "warm-one", "warm-two")
-        until(lambda: waiting(database) == 0)
+        until("all to be reconciled", lambda: waiting(database) == 0)
         ask(database, *entities)
-        until(lambda: waiting(database) == 0)
+        until("all to be reconciled", lambda: waiting(database) == 0)
     done = ran(database)
     assert sum((runs for runs in done.values()), Counter[str]()) == Counter([*entities, "warm-one", "warm-two"])
     assert len(done) == 2, "both processes took part"
@@ -127,13 +120,13 @@ def test_what_a_killed_process_held_is_taken_over_when_its_lease_ends(url: str, 
     with process(url, "dies") as dying:
         ask(database, HANG)
         with opened(url) as looking:
-            until(lambda: _count_jobs(looking) == 1)
+            until("a job", lambda: _count_jobs(looking) == 1)
         dying.send_signal(signal.SIGKILL)
         dying.wait(10)
     with database.read() as connection:
         lease_until = connection.execute(select(queue.c.lease_until)).scalar_one()
     with process(url, "lives"):
-        until(lambda: waiting(database) == 0)
+        until("all to be reconciled", lambda: waiting(database) == 0)
     assert ran(database) == {"lives": Counter([HANG])}
     with database.read() as connection:
         first, second = connection.execute(select(jobs).order_by(jobs.c.epoch)).all()
@@ -158,13 +151,13 @@ def test_losing_the_database_loses_nothing_but_time() -> None:
         _add_tables(url)
         with opened(url) as database, process(url, "one"), process(url, "two"):
             ask(database, *(f"before-{number}" for number in range(100)))
-            until(lambda: bool(ran(database)))
+            until("a run", lambda: bool(ran(database)))
             server.stop()
             with pytest.raises(Unavailable):
                 ask(database, "refused")
             server.start()
             ask(database, *(f"after-{number}" for number in range(20)))
-            until(lambda: waiting(database) == 0)
+            until("all to be reconciled", lambda: waiting(database) == 0)
             assert set().union(*ran(database).values()) >= {
                 *(f"before-{number}" for number in range(100)),
                 *(f"after-{number}" for number in range(20)),
@@ -187,7 +180,7 @@ async def test_a_bell_rings_when_a_request_is_committed(database: Database) -> N
         with database.write() as connection:
             listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
             assert connection.execute(text(listeners)).rowcount == 1
-        await asyncio.to_thread(until, lambda: not bell.listening.is_set())
+        await asyncio.to_thread(until, "the bell to fall silent", lambda: not bell.listening.is_set())
     listening.cancel()
     with suppress(asyncio.CancelledError):
         await listening
@@ -216,7 +209,7 @@ def test_two_first_requests_at_once_are_both_counted(url: str, database: Databas
             second = threading.Thread(target=ask, args=(other, "new"))
             second.start()
             with opened(url) as looking:
-                until(lambda: _anybody_waits_for_a_lock(looking))
+                until("a lock to be waited for", lambda: _anybody_waits_for_a_lock(looking))
         second.join(30)
     with database.read() as connection:
         row = connection.execute(select(orchestration.reconciliations)).one()

@@ -19,11 +19,16 @@ import socketserver
 import threading
 from ipaddress import ip_address
 from pathlib import Path
+from uuid import UUID
 
 from bascule.model.addresses import IPAddress
+from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration, Version
+from bascule.model.health_checks import HealthCheck
+from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, VirtualBackend
-from tests.ipvs.bench import VIP, VIPS, Hosts, Node
+from tests.ipvs.bench import VIP, VIPS, Node
 from tests.ipvs.hypervisor import hypervise
+from tests.namespaces import Hosts
 
 INSTANCES = ("one", "two")
 ADDRESSES: dict[int, dict[str, IPAddress]] = {
@@ -53,6 +58,30 @@ def backend(
 ) -> VirtualBackend:
     """An instance, or `near`, or the LB node itself, as a service sees it."""
     return VirtualBackend(address=ADDRESSES[family][name], weight=weight, target_port=TARGET_PORT, method=method)
+
+
+def balancer(check: HealthCheck, *names: str, strategy: Strategy, family: int = 4) -> BalancerConfiguration:
+    """What the control plane would want of the node: these instances behind the VIP's port 80."""
+    service = ServiceConfiguration(
+        id=UUID(int=2),
+        protocol=Protocol.TCP,
+        port=80,
+        target_port=TARGET_PORT,
+        strategy=strategy,
+        health_check=check,
+        backends=tuple(
+            Backend(instance_id=UUID(int=number), address=ADDRESSES[family][name])
+            for number, name in enumerate(names, start=3)
+        ),
+    )
+    return BalancerConfiguration(
+        load_balancer_id=UUID(int=1),
+        version=Version(1, 1),
+        address=VIPS[family],
+        hash_seed=1,
+        announced=True,
+        services=(service,),
+    )
 
 
 class Answer(socketserver.StreamRequestHandler):
@@ -96,19 +125,14 @@ class Centre(Hosts):
         super().__init__("client", "router", "lb", "lb2", "hv", "near", *INSTANCES)
         self._servers: list[socketserver.BaseServer] = []
 
-    def __enter__(self) -> Centre:
-        super().__enter__()
-        try:
-            self._wire()
-            self._route()
-            hypervise(self)
-            for name in INSTANCES:
-                self.serve(name, TARGET_PORT)
-            self.node = Node(self)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def build(self) -> None:
+        """Cables, addresses, routes, servers."""
+        self._wire()
+        self._route()
+        hypervise(self)
+        for name in INSTANCES:
+            self.serve(name, TARGET_PORT)
+        self.node = Node(self)
 
     def __exit__(self, *_: object) -> None:
         for server in self._servers:

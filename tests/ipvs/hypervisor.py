@@ -7,7 +7,8 @@ their outer destination to be an address of this machine, a route to it is not e
 
 from __future__ import annotations
 
-from tests.ipvs.bench import VIPS, Hosts
+from tests.ipvs.bench import VIPS
+from tests.namespaces import Hosts
 
 _INSTANCES = (1, 2)
 _PORT = 9000

@@ -21,8 +21,9 @@ from bascule.model.virtual_services import VirtualBackend, VirtualService
 from bascule.system.commands import run
 from bascule.system.namespaces import NAMESPACES, call_in
 from tests.ipvs import bench
-from tests.ipvs.bench import VIP, Hosts
+from tests.ipvs.bench import VIP
 from tests.ipvs.centre import TARGET_PORT
+from tests.namespaces import Hosts
 
 SOURCE, SOURCE_V6 = IPv4Network("10.99.0.0/16"), IPv6Network("fd00:ba5c:1::/64")
 SOURCES: dict[int, IPNetwork] = {4: SOURCE, 6: SOURCE_V6}
@@ -50,6 +51,10 @@ class Node:
         )
         self._hosts.inside(self._name, driver.start)
         return driver
+
+    def restart(self) -> None:
+        """Let the process die, and start another on the same host."""
+        self.driver = self.started()
 
     def enforce(self, *services: VirtualService, held: bool = True) -> tuple[str, ...]:
         """Enforce the services, holding the VIP or not."""

@@ -5,38 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
 from bascule.agents.lb_node.agent import LBAgent
-from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration, Version
+from bascule.model.configurations import Version
 from bascule.model.health_checks import Health
 from bascule.model.reports import LBNodeReport
-from bascule.model.strategies import Protocol, Strategy
+from bascule.model.strategies import Strategy
 from bascule.programs.lb_agent import build
 from bascule.programs.settings import LBAgentSettings, load
 from tests.ipvs import keepalived_bench
 from tests.ipvs.bench import VIP
-from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre
+from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre, balancer
 from tests.ipvs.keepalived_bench import PATIENCE, TCP_CHECK, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
-LB, SERVICE = UUID(int=1), UUID(int=2)
-ONE, TWO = ADDRESSES[4]["one"], ADDRESSES[4]["two"]
+WANTED = balancer(TCP_CHECK, "one", "two", strategy=Strategy.ROUND_ROBIN)
+SERVICE = WANTED.services[0].id
+TWO = ADDRESSES[4]["two"]
 WELL, ILL = Health.SUCCESS, Health.FAILURE
-WEB = ServiceConfiguration(
-    id=SERVICE,
-    protocol=Protocol.TCP,
-    port=80,
-    target_port=TARGET_PORT,
-    strategy=Strategy.ROUND_ROBIN,
-    health_check=TCP_CHECK,
-    backends=(Backend(instance_id=UUID(int=3), address=ONE), Backend(instance_id=UUID(int=4), address=TWO)),
-)
-WANTED = BalancerConfiguration(
-    load_balancer_id=LB, version=Version(1, 1), address=VIP, hash_seed=1, announced=True, services=(WEB,)
-)
 
 
 @pytest.fixture
@@ -87,7 +75,7 @@ async def life(centre: Centre, settings: LBAgentSettings, folder: Path) -> None:
     assert (report.problems, healths(report)) == ((), [WELL, WELL])
     assert report.data_plane.ready == report.announcer.announced == {VIP}
     assert keepalived_bench.pids(folder / settings.node_name / f"bascule-{settings.node_name}-{VIP}") == before
-    await agent.delete(LB, Version(1, 2))
+    await agent.delete(WANTED.load_balancer_id, Version(1, 2))
     report = agent.report()
     assert (report.problems, report.load_balancers, report.data_plane.services) == ((), (), ())
     await agent.close()

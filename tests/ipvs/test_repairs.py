@@ -91,7 +91,7 @@ def test_timeouts_are_kept(centre: Centre) -> None:
         "Set IPVS's timeout of TCP FIN to 60 seconds.",
         "Set IPVS's timeout of UDP to 30 seconds.",
     )
-    centre.node.driver = centre.node.started()
+    centre.node.restart()
     assert len(centre.node.enforce(WEB)) == 3
     assert centre.node.enforce(WEB) == ()
 
@@ -148,7 +148,7 @@ def test_what_is_not_ours_is_left_alone_and_named_once(centre: Centre) -> None:
 def test_a_leaving_address_takes_all_of_it_along(centre: Centre) -> None:
     """Also when its process has died meanwhile: the next one knows what was ours, of both families."""
     centre.node.enforce(WEB, WEB6)
-    centre.node.driver = centre.node.started()
+    centre.node.restart()
     centre.node.enforce(held=False)
     assert centre.do("lb", "ipvsadm --save --numeric") == ""
     assert centre.do("lb", "ip -brief addr show dev bascule-ipvs to 203.0.113.0/24") == ""

@@ -143,13 +143,15 @@ class Breakage:
 
 
 BREAKAGES = {
-    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(60)),
-    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(60)),
+    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(20, 80)),
+    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(8, 68)),
     "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
     "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
-    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(20), SLEEPY),
-    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(20)),
-    "silent nodes are not waited for": Breakage(silent_nodes_are_not_waited_for, "one holder per address", range(60)),
+    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(6, 26), SLEEPY),
+    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
+    "silent nodes are not waited for": Breakage(
+        silent_nodes_are_not_waited_for, "one holder per address", range(30, 90)
+    ),
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import cast
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
 from bascule.orchestration.clock import Clock
+from bascule.orchestration.fence import fenced
 from bascule.orchestration.jobs import Action, Job
 from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
@@ -110,17 +110,9 @@ class LoadBalancerReconciler:
             claim=claim,
             agents=self._agents,
             clock=self._clock,
-            transaction=lambda: self._fenced(claim),
+            transaction=lambda: fenced(self._database.write, self._queue, claim),
         )
         return await cast("BalancingAction", action).perform(hands)
-
-    @contextmanager
-    def _fenced(self, claim: Claim) -> Iterator[Connection]:
-        with self._database.write() as connection:
-            self._queue.check(connection, claim)
-            yield connection
-            # Again, and for good: nobody takes over between this word and the end of the transaction.
-            self._queue.hold(connection, claim)
 
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether its row is there."""

@@ -9,9 +9,8 @@ from uuid import UUID
 
 import typer
 from rich.live import Live
-from rich.text import Text
-from rich.tree import Tree
 
+from bascule.cli.job_tree import tree
 from bascule.cli.output import Output, OutputOption, console, print_line, say, show_list, show_one
 from bascule.cli.session import admin
 from bascule.client.clients import AdminClient
@@ -19,7 +18,6 @@ from bascule.model.errors import NotFound
 from bascule.wire.admin_v1_work import JobStepView, JobTreeView
 
 job_app = typer.Typer(no_args_is_help=True, help="Jobs: what the orchestrator did and does (for operators).")
-_STYLES = {"success": "green", "failure": "red", "running": "yellow", "waiting": "dim", "cancelled": "magenta"}
 _LOOK_EVERY = 0.3  # seconds
 
 
@@ -58,7 +56,7 @@ def show_job(
     if output is Output.JSON:
         show_one(output, found)
     else:
-        console().print(_tree(found))
+        console().print(tree(found))
 
 
 @job_app.command("watch", epilog="Example: bascule job watch --entity 9d63dc6d-88dc-481d-a7ba-cfe0852cefc6")
@@ -103,10 +101,12 @@ def _looks(client: AdminClient, job: UUID) -> Iterator[JobTreeView]:
 
 
 def _live(looks: Iterator[JobTreeView]) -> JobTreeView:
-    found = next(looks)
-    with Live(_tree(found), console=console(), auto_refresh=False) as live:
+    """While it runs the tree is as high as the terminal at most; what stays at the end is all of it."""
+    screen, found = console(), next(looks)
+    with Live(tree(found, lines=screen.height), console=screen, auto_refresh=False) as live:
         for found in looks:
-            live.update(_tree(found), refresh=True)
+            live.update(tree(found, lines=screen.height), refresh=True)
+        live.update(tree(found), refresh=True)
     return found
 
 
@@ -134,23 +134,3 @@ def list_queue(context: typer.Context, *, output: OutputOption = Output.TABLE) -
     }
     with admin(context) as client:
         show_list(output, client.jobs.queue(), columns, empty="Nothing has ever been queued.")
-
-
-def _tree(job: JobTreeView) -> Tree:
-    root = Tree(_line(job.state, f"{job.event} ({job.entity_id})", job.error))
-    branches = {"": root}
-    for step in job.steps:
-        parent = branches.get(step.path.rpartition(".")[0], root)
-        branches[step.path] = parent.add(_line(step.state, f"{step.title} [{step.node}]{_took(step)}", step.error))
-    return root
-
-
-def _line(state: str, title: str, error: str) -> Text:
-    line = Text.assemble((f"{state:8}", _STYLES.get(state, "")), " ", title)
-    return line.append(f"  {error}", style="red") if error else line
-
-
-def _took(step: JobStepView) -> str:
-    if step.started_at is None or step.ended_at is None:
-        return ""
-    return f" {(step.ended_at - step.started_at).total_seconds():.2f} s"

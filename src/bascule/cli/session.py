@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from bascule.client.clients import AdminClient, ApiClient
+from bascule.client.transport import TIMEOUT
 from bascule.model.errors import Conflict, InvalidInput, NotFound
 from bascule.wire.public_v2_views import OperationView
 
@@ -41,12 +42,12 @@ def api(context: typer.Context) -> ApiClient:
     return ApiClient(session.url, session.key, session.secret, planner=_planner(session))
 
 
-def admin(context: typer.Context) -> AdminClient:
-    """The operators' client. Raises InvalidInput when the token is missing."""
+def admin(context: typer.Context, *, timeout: float = TIMEOUT) -> AdminClient:
+    """The operators' client; `timeout` is in seconds. Raises InvalidInput when the token is missing."""
     session: Session = context.find_root().obj
     if not session.admin_token:
         raise InvalidInput("This command is for operators: set BASCULE_ADMIN_TOKEN.", field="BASCULE_ADMIN_TOKEN")
-    return AdminClient(session.url, session.admin_token, planner=_planner(session))
+    return AdminClient(session.url, session.admin_token, timeout=timeout, planner=_planner(session))
 
 
 def _planner(session: Session) -> str | None:

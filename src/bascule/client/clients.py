@@ -18,7 +18,7 @@ from bascule.client.load_balancers import AdminLoadBalancers, LoadBalancers
 from bascule.client.operations import Operations
 from bascule.client.services import Services
 from bascule.client.signing import SignedWithKey, SignedWithToken
-from bascule.client.transport import Transport
+from bascule.client.transport import TIMEOUT, Transport
 from bascule.wire.public_v2_views import OperationView
 
 
@@ -59,10 +59,14 @@ class ApiClient(_Client):
 
 
 class AdminClient(_Client):
-    """What operators can do. `url` is where the API answers, without /admin/v1. `planner` as above."""
+    """What operators can do. `url` is where the API answers, without /admin/v1; `timeout` is in seconds.
 
-    def __init__(self, url: str, token: str, *, planner: str | None = None) -> None:
-        super().__init__(Transport(url, SignedWithToken(token), planner=_planner(url, planner)))
+    `planner` as above.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT, planner: str | None = None) -> None:
+        planned = _planner(url, planner)
+        super().__init__(Transport(url, SignedWithToken(token), timeout=timeout, planner=planned))
         self.lb_nodes = LBNodes(self._transport)
         self.hypervisors = Hypervisors(self._transport)
         self.address_pools = AddressPools(self._transport)

@@ -6,18 +6,21 @@ from prometheus_client import CollectorRegistry, Counter
 
 
 class EventCounters:
-    """One line for each topic and what became of its messages."""
+    """One line for each topic and what became of its messages. Their names begin with the application's."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._handled = Counter("bascule_events_handled", "Messages handled.", ["topic"], registry=registry)
+    def __init__(self, registry: CollectorRegistry, application: str = "bascule") -> None:
+        self._handled = Counter(f"{application}_events_handled", "Messages handled.", ["topic"], registry=registry)
         self._set_aside = Counter(
-            "bascule_events_set_aside",
+            f"{application}_events_set_aside",
             "Messages set aside because they cannot be handled.",
             ["topic"],
             registry=registry,
         )
         self._retried = Counter(
-            "bascule_events_retried", "Attempts that failed because something was away.", ["topic"], registry=registry
+            f"{application}_events_retried",
+            "Attempts that failed because something was away.",
+            ["topic"],
+            registry=registry,
         )
 
     def handled(self, topic: str) -> None:

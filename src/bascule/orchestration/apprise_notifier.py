@@ -17,17 +17,17 @@ from bascule.orchestration.pages import Page
 
 
 class AppriseNotifier:
-    """One receiver a URL. `timeout` is seconds for one page to one receiver.
+    """One receiver a URL. `timeout` is seconds for one page to one receiver; sentences name `setting`, where URLs are.
 
     Raises InvalidInput that tells which URL is wrong, by its number and scheme.
     """
 
-    def __init__(self, urls: Iterable[str], *, timeout: float = 30.0) -> None:
+    def __init__(self, urls: Iterable[str], *, timeout: float = 30.0, setting: str = "the list of URLs") -> None:
         for chatty in ("apprise", "urllib3"):
             logging.getLogger(chatty).setLevel(logging.CRITICAL)
-        services = [_service(url, number) for number, url in enumerate(urls, start=1)]
+        services = [_service(url, number, setting) for number, url in enumerate(urls, start=1)]
         self._services = {_name(service): service for service in services}
-        self._timeout = timeout
+        self._timeout, self._setting = timeout, setting
 
     @property
     def receivers(self) -> Collection[str]:
@@ -48,22 +48,20 @@ class AppriseNotifier:
             ) from None
         except Exception as error:  # noqa: BLE001  whatever a plugin of a hundred raises must not stop the others
             raise Unavailable(
-                f"{receiver} failed ({type(error).__name__}): check its URL in BASCULE_PAGE_URLS."
+                f"{receiver} failed ({type(error).__name__}): check its URL in {self._setting}."
             ) from None
         if not taken:
-            raise Unavailable(
-                f"{receiver} refused the page: try its URL in BASCULE_PAGE_URLS with the program apprise."
-            )
+            raise Unavailable(f"{receiver} refused the page: try its URL in {self._setting} with the program apprise.")
 
 
-def _service(url: str, number: int) -> NotifyBase:
+def _service(url: str, number: int, setting: str) -> NotifyBase:
     made = Apprise.instantiate(url, suppress_exceptions=True)
     if not isinstance(made, NotifyBase):
         scheme = url.partition("://")[0] if "://" in url else "no scheme"
         raise InvalidInput(
-            f"BASCULE_PAGE_URLS: URL number {number} ({scheme}) is none that Apprise understands: see"
+            f"{setting}: URL number {number} ({scheme}) is none that Apprise understands: see"
             " https://appriseit.com/services for how they are written.",
-            field="BASCULE_PAGE_URLS",
+            field=setting,
         )
     return made
 

@@ -43,7 +43,7 @@ class Glance:
         clock: Clock,
         looks: Mapping[str, Look],
     ) -> None:
-        self._queue, self._reading, self._writing = Queue(tables), reading, writing
+        self._queue, self._reading, self._writing = Queue(tables, looks.keys()), reading, writing
         self._clock, self._looks = clock, looks
         self._turn = asyncio.Lock()
         # What was looked at in vain, with what had been requested then: it needs a worker.

@@ -32,7 +32,8 @@ class Notifier(Protocol):
 class Pager:
     """One per orchestrator process; several share the work. Durations are seconds.
 
-    `patience` must be longer than sending to all receivers takes: afterwards another process believes this one dead.
+    `application` stands first in every page's title. `patience` must be longer than sending to all receivers takes:
+    afterwards another process believes this one dead.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Pager:
         chance: Random,
         idle: float = 1.5,
         patience: float = 300.0,
+        application: str = "",
     ) -> None:
-        self._pages, self._transaction, self._notifier = Pages(tables), transaction, notifier
+        self._pages = Pages(tables, application)
+        self._transaction, self._notifier = transaction, notifier
         self._clock, self._chance, self._idle, self._patience = clock, chance, idle, patience
 
     async def run(self) -> None:

@@ -13,14 +13,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
-from bascule.orchestration.journal import numbers
+from bascule.orchestration.journal import NodeState, numbers
 from bascule.orchestration.queue import Entity
 from bascule.orchestration.tables import OrchestrationTables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a human is told. `tree` is the job that failed last, drawn as text; `sent_to` names who has it already."""
+    """What a human is told. `tree` is the job that failed last, drawn as text; `sent_to` names who has it already.
+
+    `application` says to the human who asks for help.
+    """
 
     id: int = 0
     entity: Entity
@@ -31,11 +34,13 @@ class Page:
     created_at: float
     tries: int = 0
     sent_to: tuple[str, ...] = ()
+    application: str = ""
 
     @property
     def title(self) -> str:
         """The same for a failure and its recovery: what receives both can tell that they belong together."""
-        return f"bascule: {self.entity.kind} {self.entity.id}"
+        whose = f"{self.application}: " if self.application else ""
+        return f"{whose}{self.entity.kind} {self.entity.id}"
 
     @property
     def body(self) -> str:
@@ -49,8 +54,8 @@ class Page:
 class Pages:
     """All methods work inside the caller's transaction; `now` is seconds since the epoch."""
 
-    def __init__(self, tables: OrchestrationTables) -> None:
-        self._table = tables.pages
+    def __init__(self, tables: OrchestrationTables, application: str = "") -> None:
+        self._table, self._application = tables.pages, application
 
     def add(self, connection: Connection, page: Page) -> None:
         """Have it sent."""
@@ -86,7 +91,7 @@ class Pages:
         if row is None:
             return None
         connection.execute(update(table).where(table.c.id == row.id).values(due_at=again_at, tries=row.tries + 1))
-        return _page(row)
+        return _page(row, self._application)
 
     def sent(self, connection: Connection, page: Page) -> None:
         """Every receiver has it."""
@@ -98,7 +103,7 @@ class Pages:
         connection.execute(update(self._table).where(self._table.c.id == page.id).values(values))
 
 
-def _page(row: Row[Any]) -> Page:
+def _page(row: Row[Any], application: str) -> Page:
     return Page(
         id=row.id,
         entity=Entity(row.kind, row.entity_id),
@@ -109,12 +114,24 @@ def _page(row: Row[Any]) -> Page:
         created_at=row.created_at,
         tries=row.tries + 1,
         sent_to=tuple(row.sent_to),
+        application=application,
     )
 
 
 def drawn(steps: Iterable[Row[Any]]) -> str:
     """A job's tree as text, a line a node: its state, indented by its depth, its title and its error."""
-    return "\n".join(
-        f"{step.state:9} {'  ' * (len(numbers(step.path)) - 1)}{step.title}" + (f": {step.error}" if step.error else "")
-        for step in steps
-    )
+    rows = list(steps)
+    over = bool(rows) and rows[0].ended_at is not None
+    return "\n".join(_line(row, over=over) for row in rows)
+
+
+def _line(step: Row[Any], *, over: bool) -> str:
+    state = "not run" if over and step.state == NodeState.WAITING else step.state
+    error = f": {step.error}" if step.error else ""
+    return f"{state:9} {'  ' * (len(numbers(step.path)) - 1)}{step.title}{_times(step)}{error}"
+
+
+def _times(step: Row[Any]) -> str:
+    """How often a `Retry` tried, when the first time did not do."""
+    attempts = step.output.get("attempts", 1) if step.node == "retry" and step.output else 1
+    return f" ({attempts} attempts)" if attempts > 1 else ""

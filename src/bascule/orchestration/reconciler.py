@@ -1,4 +1,4 @@
-"""What an application writes to have an orchestrator: four functions for each kind of entity."""
+"""What an application writes to have an orchestrator: a few functions for each kind of entity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Decision(Generic[E]):
 
 
 class Reconciler(Protocol[I, E]):
-    """One kind of entity. `decide` and `plan` are pure; `inventory` and `perform` act."""
+    """One kind of entity. `decide` and `plan` are pure; `inventory` and `perform` act. Inherit it, or look like it."""
 
     kind: str
 
@@ -42,5 +42,9 @@ class Reconciler(Protocol[I, E]):
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether the entity is still there, asked when a run ends well."""
 
-    def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:
-        """The entity failed so often that a human was told; record it for whoever waits. It is retried all the same."""
+    def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:  # noqa: ARG002
+        """The entity failed so often that a human was told; record it for whoever waits. It is retried all the same.
+
+        By default nobody waits.
+        """
+        return

@@ -38,9 +38,10 @@ CALLED_OFF = "Cancelled by an operator: it is tried again in a while, or at the 
 
 
 class Worker:
-    """One worker. Durations are seconds; `idle` is how long it waits when nothing is due, or less if a `bell` rings.
+    """One worker, for the kinds of entities that `reconcilers` names.
 
-    `pages` keeps what humans are to be told, for a `Pager` to send; without it only `escalation` hears of it.
+    Durations are seconds; `idle` is how long it waits when nothing is due, or less if a `bell` rings. `pages` keeps
+    what humans are to be told, for a `Pager` to send; without it only `escalation` hears of it.
     `glance` ends runs that find nothing to do; without it each is a run like any other.
     """
 
@@ -64,7 +65,7 @@ class Worker:
     ) -> None:
         self.name = name
         self._reconcilers, self._tables, self._transaction = reconcilers, tables, transaction
-        self._queue, self._clock, self._lease = Queue(tables), clock, lease
+        self._queue, self._clock, self._lease = Queue(tables, reconcilers.keys()), clock, lease
         self._wait, self._idle, self._retention = clock.sleep if bell is None else bell.wait, idle, retention
         self._outcome = Outcome(
             tables=tables,

@@ -9,6 +9,7 @@ from bascule.cli.application import app
 from bascule.doctor.command import doctor
 from bascule.lab.commands import lab_app
 from bascule.model.errors import BasculeError
+from bascule.programs.console import console
 
 
 def main() -> None:
@@ -27,3 +28,5 @@ def main() -> None:
 # Joined here: the doctor and the lab act on this machine, the other commands reach the system through the API only.
 app.add_typer(lab_app, name="lab")
 app.command()(doctor)
+# And the console is a sibling of the command line: neither knows the other.
+app.command(epilog="Example: bascule console --listen 127.0.0.1:8090")(console)

@@ -1,133 +1,24 @@
-"""Open the database, and bring its tables to the newest migration.
-
-One writer at a time is SQLite's rule: transactions that write begin as IMMEDIATE (PRAGMA and BEGIN below), so that two
-processes queue up for it instead of failing half way. On PostgreSQL writers meet only at the rows they lock. On both a
-transaction that reads sees one moment of the database, waits for nobody and holds nobody up.
-"""
+"""Open the database, and bring its tables to the newest migration."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Engine, func, select
 
-from bascule.model.errors import InvalidInput, SystemFailure, Unavailable
+from bascule.orchestration import database as library
+from bascule.orchestration.database import TABLES_LOCK
+from bascule.orchestration.database import Database as Database  # noqa: PLC0414  whoever imports it finds it here
 
 log = structlog.stdlib.get_logger(__name__)
-_BUSY_TIMEOUT_MS = 10_000
-_MIGRATION_LOCK = 0x62617363756C65  # a number of our own for PostgreSQL's advisory locks ("bascule")
-# A database that went away without a word must not hold a heartbeat longer than a lease: libpq's parameters, seconds
-# but for tcp_user_timeout (milliseconds). What the URL says goes first.
-_PATIENCE = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-_PATIENCE |= {"tcp_user_timeout": 10_000}
 
 
 def open_database(url: str) -> Engine:
-    """An engine for `sqlite:///path` (WAL) or `postgresql+psycopg://…`; creates a missing SQLite directory.
-
-    Raises InvalidInput for a URL nobody can read, and SystemFailure when the directory cannot be made.
-    """
-    try:
-        parsed = make_url(url)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
-        engine = create_engine(parsed) if is_sqlite else _postgresql(parsed)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        raise InvalidInput(
-            f"BASCULE_DATABASE_URL cannot be used ({error}): write sqlite:////path/to/bascule.db"
-            " or postgresql+psycopg://user:password@host/name.",
-            field="BASCULE_DATABASE_URL",
-        ) from error
-    if is_sqlite:
-        _make_room(parsed.database)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-    return engine
-
-
-def _postgresql(url: URL) -> Engine:
-    if url.get_backend_name() != "postgresql":
-        raise ArgumentError(f"{url.get_backend_name()} is not SQLite or PostgreSQL")
-    patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
-    # As many connections as the API has threads; five of them are kept.
-    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=35, connect_args=patience)
-
-
-def _make_room(path: str | None) -> None:
-    """The directory of the file; none for a database in memory."""
-    if not path or path == ":memory:":
-        return
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemFailure(
-            f"Cannot make the directory of {path}: {error.strerror}. Check BASCULE_DATABASE_URL."
-        ) from error
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy's `begin` event below opens transactions, not the driver
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_TIMEOUT_MS}"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    mode = "DEFERRED" if connection.get_execution_options().get("bascule_reads") else "IMMEDIATE"
-    connection.exec_driver_sql(f"BEGIN {mode}")
-
-
-class Database:
-    """Transactions over an engine. Raises Unavailable when the database does not answer."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that may write: committed at the end, rolled back by an exception."""
-        with _answering(), self.engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that only reads: all of it sees one moment, and it never waits for a writer."""
-        reading: dict[str, Any] = {"bascule_reads": True}
-        if self.engine.dialect.name == "postgresql":
-            reading |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with _answering(), self.engine.connect() as connection:
-            connection.execution_options(**reading)
-            with connection.begin():
-                yield connection
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn the driver's refusals into Unavailable; violated constraints and our own mistakes pass through."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise Unavailable("The database is busy: nothing was changed, try again.") from error
-    except DatabaseError as error:
-        # OperationalError: away, locked, full. DatabaseError itself: SQLite says so of a file that is no database.
-        # What is an OperationalError to SQLite, a table that is missing, has a code of its own in PostgreSQL.
-        no_table = getattr(error.orig, "sqlstate", None) == "42P01"
-        if not isinstance(error, OperationalError) and type(error) is not DatabaseError and not no_table:
-            raise
-        # The driver's words may tell of hosts and files: they are for the log, not for whoever asked.
-        log.warning("database does not answer", error=str(error.orig))
-        raise Unavailable("The database does not answer: nothing was changed, try again.") from error
+    """As the library opens it; its errors name the setting."""
+    return library.open_database(url, setting="BASCULE_DATABASE_URL")
 
 
 def migrate(engine: Engine) -> None:
@@ -141,7 +32,7 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("path_separator", "os")
     with Database(engine).write() as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
         present = set(MigrationContext.configure(connection).get_current_heads())
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if present - known:

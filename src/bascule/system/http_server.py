@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
+from socket import socket
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from bascule.model.errors import InvalidInput
+from bascule.model.errors import InvalidInput, SystemFailure
 
 
-def serve(app: FastAPI, listen: str) -> None:
-    """Listen on "host:port". Raises InvalidInput. Returns after a signal, once requests in flight have ended."""
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+
+def serve(app: FastAPI, listen: str, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Listen on "host:port"; `ready` is called when that is so. Returns after a signal, once answers in flight ended.
+
+    Raises InvalidInput, and SystemFailure when the address cannot be had.
+    """
     host, _, port = listen.rpartition(":")
     if not (host and port.isdecimal()):
         raise InvalidInput(f"{listen!r} is not host:port, such as 127.0.0.1:7701.", field="listen")
@@ -29,7 +44,16 @@ def serve(app: FastAPI, listen: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(settings).run()
+    server = _Server(settings)
+    server.ready = ready
+    # Answers that never end by themselves ask this, so that they need not be cut off.
+    app.state.leaving = lambda: server.should_exit
+    try:
+        server.run()
+    except SystemExit as error:
+        if server.started:
+            raise
+        raise SystemFailure(f"Cannot listen on {listen}: free this address and port, or choose another.") from error
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

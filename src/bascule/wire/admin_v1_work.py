@@ -37,7 +37,11 @@ class QueueView(View):
 
 
 class JobView(View):
-    """One job."""
+    """One job.
+
+    `entity-name` is null once the entity is gone. `priority` and `reasons` say why it ran, as the queue does; null once
+    the queue says something newer.
+    """
 
     id: UUID
     kind: str
@@ -49,6 +53,9 @@ class JobView(View):
     ended_at: datetime | None
     error: str
     cancel_requested_at: datetime | None
+    entity_name: str | None = None
+    priority: int | None = None
+    reasons: list[str] | None = None
 
 
 class JobsView(View):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ from bascule.api.application import create_app
 from bascule.api.context import Context
 from bascule.client.signing import SignedWithKey, SignedWithToken
 from bascule.orchestration.clock import SystemClock
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import metadata
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
+# For plain HTTP: to read the machine's certificates takes a client longer than several requests.
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 Json = dict[str, Any]
 _ADDRESSES = (f"10.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
@@ -96,10 +99,9 @@ def reference(response: httpx.Response) -> str:
 
 
 @contextmanager
-def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterator[Installation]:
-    """An installation with an address pool, an LB node, a hypervisor and an API key."""
+def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int = 0) -> Iterator[Installation]:
+    """An installation with an address pool, an LB node, a hypervisor and an API key. Port 0 is one of its own."""
     engine = open_database(database_url)
-    migrate(engine)
     database = Database(engine)
     context = Context(
         database=database,
@@ -109,10 +111,11 @@ def installation(database_url: str, *, network: str = "192.0.2.0/29") -> Iterato
         public_url="",
         new_hash_seed=itertools.count(1).__next__,
     )
-    with _served(create_app(context)) as url, ExitStack() as stack:
+    with served(create_app(context), port) as url, ExitStack() as stack:
         # One client for each kind of caller: they differ in what they sign with.
         users, operators, strangers = (
-            stack.enter_context(httpx.Client(base_url=url, trust_env=False)) for _ in range(3)
+            stack.enter_context(httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES, timeout=60))
+            for _ in range(3)
         )
         operators.auth = SignedWithToken(ADMIN_TOKEN)
         key, secret = _furnish(operators, network)
@@ -138,10 +141,10 @@ def _furnish(operators: httpx.Client, network: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _served(app: FastAPI) -> Iterator[str]:
+def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The application's URL while it answers."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

@@ -21,7 +21,8 @@ from bascule.model.errors import InvalidInput
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.orchestration.queue import Priority
 from bascule.store import hypervisors, instance_pools, instances, machines, tables
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
+from tests.conftest import migrated_sqlite
 from tests.integration.expected_state import create_load_balancer, create_pool
 from tests.unit.balancing.world import hypervisor
 
@@ -82,8 +83,7 @@ class Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A fresh one; the load balancer has been reconciled."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
-    migrate(engine)
+    engine = open_database(migrated_sqlite(tmp_path))
     database = Database(engine)
     with database.write() as connection:
         for host in (HV1, HV2):

@@ -18,15 +18,15 @@ from bascule.model.load_balancers import LoadBalancer
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.queue import Priority
 from bascule.store import address_pools, elastic_ips, lb_nodes, load_balancers, tables
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.times import from_seconds
+from tests.conftest import migrated_sqlite
 from tests.unit.balancing.world import lb_node
 
 
 def test_an_agent_with_another_data_plane_is_told_of_once(database_url: str) -> None:
     """The log has the problem when it comes, and that it is over."""
     engine = open_database(database_url)
-    migrate(engine)
     database, agents = Database(engine), FakeAgents()
     with database.write() as connection:
         lb_nodes.insert(connection, lb_node(1))
@@ -42,8 +42,7 @@ def test_an_agent_with_another_data_plane_is_told_of_once(database_url: str) -> 
 
 def test_the_periodic_sweep_is_spread_over_its_period(tmp_path: Path) -> None:
     """Load balancers are compared in equal parts, over the whole period, each of them once in every period."""
-    engine = open_database(f"sqlite:///{tmp_path / 'bascule.db'}")
-    migrate(engine)
+    engine = open_database(migrated_sqlite(tmp_path))
     database, clock = Database(engine), SkippingClock()
     table = tables.orchestration.reconciliations
     with database.write() as connection:

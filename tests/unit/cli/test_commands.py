@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from bascule.cli.application import app
 from bascule.model.errors import BasculeError
 from bascule.store import drift_findings
+from tests.conftest import migrated_sqlite
 from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
 from tests.unit.api.test_states import carried
 
@@ -25,7 +26,7 @@ def api(tmp_path: Path) -> Iterator[Installation]:
     """A small installation, whose process does not write its log into what a command prints."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with installation(f"sqlite:///{tmp_path}/bascule.db") as made:
+        with installation(migrated_sqlite(tmp_path)) as made:
             yield made
     finally:
         structlog.reset_defaults()

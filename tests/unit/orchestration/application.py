@@ -19,7 +19,7 @@ from bascule.orchestration.queue import Claim, Entity, Priority, Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 
 ENTITY = Entity("thing", "one")
@@ -161,6 +161,5 @@ def words(*titles: str) -> tuple[Step, ...]:
 def staged(database_url: str) -> Iterator[Stage]:
     """Everything needed to run a worker."""
     engine = open_database(database_url)
-    migrate(engine)
     yield Stage(Database(engine), HandClock(), Talker(None), Alarms(), Queue(orchestration))
     engine.dispose()

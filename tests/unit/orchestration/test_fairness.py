@@ -7,7 +7,7 @@ from collections import Counter
 from sqlalchemy import Connection
 
 from bascule.orchestration.queue import Entity, Priority, Queue
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 
 LEASE = 10.0
@@ -16,7 +16,6 @@ LEASE = 10.0
 def opened(database_url: str) -> Database:
     """A database with every table."""
     engine = open_database(database_url)
-    migrate(engine)
     return Database(engine)
 
 

@@ -43,6 +43,7 @@ def pager(stage: Stage, *receivers: Receiver, timeout: float = 30.0) -> Pager:
         notifier=AppriseNotifier([one.url for one in receivers], timeout=timeout),
         clock=stage.clock,
         chance=random.Random(1),
+        application="bascule",
     )
 
 
@@ -78,7 +79,7 @@ async def test_one_page_for_many_failures_and_one_for_recovery(stage: Stage, rec
         "failure   greet: world does not answer.",
         "success     hello",
         "failure     world: world does not answer.",
-        "waiting     bye",
+        "not run     bye",
     ]
     assert receiver.taken[1]["message"] == (
         "Recovered after 5 failures in a row. The last error was: world does not answer."

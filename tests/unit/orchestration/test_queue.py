@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from bascule.model.errors import LeaseLost
 from bascule.orchestration.queue import Entity, Priority, Queue
-from bascule.store.database import migrate, open_database
+from bascule.store.database import open_database
 from bascule.store.tables import orchestration
 
 ONE, TWO = Entity("thing", "one"), Entity("thing", "two")
@@ -20,7 +20,6 @@ LEASE = 10.0
 def engine(database_url: str) -> Iterator[Engine]:
     """An empty database of its own."""
     engine = open_database(database_url)
-    migrate(engine)
     yield engine
     engine.dispose()
 
@@ -157,7 +156,6 @@ def test_a_delayed_request_comes_due_later_or_when_somebody_hurries(queue: Queue
 def test_two_processes_never_hold_the_same_entity(database_url: str, queue: Queue) -> None:
     """Two connections racing for one row: one gets it, the other nothing."""
     one, two = open_database(database_url), open_database(database_url)
-    migrate(one)
     with one.begin() as connection:
         ask(queue, connection)
     with one.begin() as connection:

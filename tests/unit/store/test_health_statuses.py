@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from bascule.model.health_checks import Health
 from bascule.model.reports import BackendHealth
 from bascule.store import health_statuses, tables
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.health_statuses import FRESH_FOR, HealthStatus
 
 
@@ -22,7 +22,6 @@ def seen(connection: Connection) -> set[tuple[str, str, float]]:
 def test_a_report_replaces_the_nodes_last_one_and_no_other(database_url: str) -> None:
     """What a node no longer reports is gone, what it repeats is fresh again, and other nodes keep theirs."""
     engine = open_database(database_url)
-    migrate(engine)
     one, other, service = uuid4(), uuid4(), uuid4()
     verdicts = [BackendHealth(service_id=service, instance_id=uuid4(), health=health) for health in Health]
     with Database(engine).write() as connection:

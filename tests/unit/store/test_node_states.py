@@ -6,7 +6,7 @@ from uuid import UUID
 
 from bascule.model.reports import BalancerReport, BalancerState
 from bascule.store import lb_nodes, node_states
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 from bascule.store.node_states import written
 from tests.unit.agents.builders import backend, balancer, service
 from tests.unit.balancing.world import lb_node
@@ -25,7 +25,6 @@ def state(generation: int) -> BalancerState:
 def test_only_what_differs_is_written_and_all_of_it_is_fresh(database_url: str) -> None:
     """What changed, came or went is so afterwards; what stayed was seen now; what nobody wrote here is gone."""
     engine = open_database(database_url)
-    migrate(engine)
     with Database(engine).write() as connection:
         node = lb_node(1)
         lb_nodes.insert(connection, node)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from bascule.model.operations import Operation, OperationReason, OperationState
 from bascule.store import operations
-from bascule.store.database import Database, migrate, open_database
+from bascule.store.database import Database, open_database
 
 KIND = "load-balancer"
 
@@ -20,7 +20,6 @@ KIND = "load-balancer"
 def connection(database_url: str) -> Iterator[Connection]:
     """A transaction on an empty database."""
     engine = open_database(database_url)
-    migrate(engine)
     with Database(engine).write() as opened:
         yield opened
     engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from uuid import UUID
 
@@ -68,20 +68,8 @@ def desire(
 
 
 def _unjudged(configuration: BalancerConfiguration, service: ServiceConfiguration) -> VirtualService:
-    return VirtualService(
-        key=ServiceKey(configuration.address, service.protocol, service.port),
-        strategy=service.strategy,
-        hash_source_port=service.hash_source_port,
-        hash_seed=configuration.hash_seed,
-        persistence=service.persistence,
-        health_check=service.health_check,
-        backends=tuple(
-            VirtualBackend(
-                address=backend.address, weight=backend.weight, target_port=service.target_port, method=backend.method
-            )
-            for backend in sorted(service.backends, key=lambda each: address_order(each.address))
-        ),
-    )
+    weights = {backend.address: backend.weight for backend in service.backends}
+    return replace(_virtual(configuration, service, weights), health_check=service.health_check)
 
 
 def _service(
@@ -92,7 +80,6 @@ def _service(
     up: bool,
 ) -> VirtualService:
     sorry_server = None if up else service.health_check.sorry_server
-    methods = {backend.address: backend.method for backend in service.backends}
     weights = {
         backend.address: weight
         for backend in service.backends
@@ -101,6 +88,14 @@ def _service(
     }
     if sorry_server is not None:
         weights[sorry_server] = 1
+    return _virtual(configuration, service, weights)
+
+
+def _virtual(
+    configuration: BalancerConfiguration, service: ServiceConfiguration, weights: Mapping[IPAddress, int]
+) -> VirtualService:
+    """The service with these backends; one that is no instance of it is the sorry server."""
+    methods = {backend.address: backend.method for backend in service.backends}
     return VirtualService(
         key=ServiceKey(configuration.address, service.protocol, service.port),
         strategy=service.strategy,

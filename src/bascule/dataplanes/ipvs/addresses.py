@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any, Literal
 
 from pyroute2 import IPRoute
@@ -12,14 +11,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
+from bascule.system.marked_addresses import Mark
 
-# These mark the addresses that are ours, across restarts: the interface may be one that others use too. An IPv6 address
-# has no label; it has a protocol number (IFA_PROTO, Linux 5.18), ours is the same as that of our routes.
-_LABEL = "bascule-vip"
-_OWNER = 79
+# The addresses that are ours: the interface may be one that others use too. The number is that of our routes as well.
+_MARK = Mark("bascule-vip", 79)
 _ALREADY_GONE = 99  # EADDRNOTAVAIL
 _UP = 1  # IFF_UP
-_NO_DETECTION = 0x2  # IFA_F_NODAD
 
 
 class Addresses:
@@ -81,30 +78,16 @@ class Addresses:
 
 
 def _ours(netlink: Any, index: int) -> frozenset[IPAddress]:
-    return frozenset(
-        ip_address(message.get("local") or message.get("address"))
-        for message in netlink.get_addr(index=index)
-        if message.get("label") == _LABEL or message.get("proto") == _OWNER
-    )
+    ours, _ = _MARK.read(netlink, index)
+    return ours
 
 
 def _one(netlink: Any, command: str, index: int, address: IPAddress) -> None:
     try:
-        netlink.addr(command, index=index, address=str(address), **_marks(address))
+        _MARK.change(netlink, command, index, address)
     except NetlinkError as error:
         if not (command == "del" and error.code == _ALREADY_GONE):
             raise
-
-
-def _marks(address: IPAddress) -> dict[str, object]:
-    """All else that the kernel is told of an address.
-
-    IPv6's detection of duplicates is off: other LB nodes have the address too, and until it ended the address would not
-    answer. And it is not to be preferred: the node would use it as its own when it speaks first (RFC 6724, rule 3).
-    """
-    if address.version == 4:
-        return {"prefixlen": 32, "label": _LABEL}
-    return {"prefixlen": 128, "proto": _OWNER, "flags": _NO_DETECTION, "preferred_lft": 0}
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from bascule.dataplanes.ipvs.addresses import Addresses
 from bascule.dataplanes.ipvs.diff import diff
 from bascule.dataplanes.ipvs.entries import EVERY_PORT, Found, VirtualServer
 from bascule.dataplanes.ipvs.translate import misfit, refuse, translate
-from bascule.model.addresses import IPAddress, address_order
+from bascule.model.addresses import IPAddress
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 from bascule.model.errors import SystemFailure
-from bascule.model.reports import DataPlaneReport, VirtualBackendReport, VirtualServiceReport
+from bascule.model.reports import DataPlaneReport, VirtualServiceReport
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey, VirtualService
 
 INTERFACE = "bascule-ipvs"
@@ -131,21 +131,6 @@ def _key(found: Found) -> ServiceKey:
 
 
 def _report(found: Found) -> VirtualServiceReport:
-    backends = (
-        VirtualBackendReport(
-            address=to.address,
-            weight=to.weight,
-            method=to.method,
-            port=to.port,
-            traffic=load.traffic,
-            active_connections=load.active,
-            inactive_connections=load.inactive,
-        )
-        for to, load in zip(found.server.destinations, found.loads, strict=True)
-    )
     return VirtualServiceReport(
-        key=found.server.key,
-        scheduler=found.server.scheduler,
-        traffic=found.traffic,
-        backends=tuple(sorted(backends, key=lambda each: address_order(each.address))),
+        key=found.server.key, scheduler=found.server.scheduler, traffic=found.traffic, backends=found.backends()
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bascule.model.addresses import IPAddress
-from bascule.model.reports import Traffic
+from bascule.model.addresses import IPAddress, address_order
+from bascule.model.reports import Traffic, VirtualBackendReport
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
 
 # linux/ip_vs.h: IP_VS_SVC_F_PERSISTENT, and two that each scheduler reads in its own way
@@ -81,3 +81,19 @@ class Found:
     server: VirtualServer
     traffic: Traffic
     loads: tuple[Load, ...]
+
+    def backends(self) -> tuple[VirtualBackendReport, ...]:
+        """What is reported of the destinations, by their addresses; of their health nothing is known here."""
+        reports = (
+            VirtualBackendReport(
+                address=to.address,
+                weight=to.weight,
+                method=to.method,
+                port=to.port,
+                traffic=load.traffic,
+                active_connections=load.active,
+                inactive_connections=load.inactive,
+            )
+            for to, load in zip(self.server.destinations, self.loads, strict=True)
+        )
+        return tuple(sorted(reports, key=lambda each: address_order(each.address)))

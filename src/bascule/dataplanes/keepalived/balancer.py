@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -129,30 +130,16 @@ class Balancer:
         return call_in(self._names.namespace, function)
 
     def _report(self, found: Found, service: VirtualService | None) -> VirtualServiceReport:
-        loads = {to.address: (to, load) for to, load in zip(found.server.destinations, found.loads, strict=True)}
+        present = {each.address: each for each in found.backends()}
         server = self._running.servers.get(found.server.key)
         known = {each.address: each for each in service.backends} if service is not None else {}
         backends = []
-        for address in sorted({*loads, *known}, key=address_order):
+        for address in sorted({*present, *known}, key=address_order):
             health = None
             if service is not None and address in known:
                 health = health_of(service, server.instances.get(address) if server is not None else None)
-            if address not in loads:
-                backends.append(VirtualBackendReport(address=address, weight=0, health=health))
-                continue
-            to, load = loads[address]
-            backends.append(
-                VirtualBackendReport(
-                    address=address,
-                    weight=to.weight,
-                    method=to.method,
-                    port=to.port,
-                    traffic=load.traffic,
-                    active_connections=load.active,
-                    inactive_connections=load.inactive,
-                    health=health,
-                )
-            )
+            backend = present.get(address) or VirtualBackendReport(address=address, weight=0)
+            backends.append(replace(backend, health=health))
         return VirtualServiceReport(
             key=found.server.key, scheduler=found.server.scheduler, traffic=found.traffic, backends=tuple(backends)
         )

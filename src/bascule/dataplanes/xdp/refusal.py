@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Set
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Literal
+from ipaddress import IPv4Address
+from typing import Literal
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -15,14 +14,11 @@ from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.virtual_services import ServiceKey
 from bascule.system.commands import run
+from bascule.system.marked_addresses import Mark
 from bascule.system.nftables import generation
 
-# These mark the addresses that are ours, across restarts: others were put there by somebody else. IPv6 has no labels;
-# a protocol (of our own choice) is what newer kernels have instead, from 5.18 on.
-_LABEL = "lo:bascule"
-_PROTOCOL = 0xBA
-_FOREVER = 0xFFFFFFFF
-_IFA_F_NODAD = 0x02
+# The addresses that are ours: others were put there by somebody else.
+_MARK = Mark("lo:bascule", 0xBA)
 _LOOPBACK = 1
 
 
@@ -56,16 +52,8 @@ class Refusal:
 
 def addresses_on_loopback() -> tuple[frozenset[IPAddress], frozenset[IPAddress]]:
     """The addresses on `lo` that are ours, and those of others."""
-    ours: set[IPAddress] = set()
-    others: set[IPAddress] = set()
     with IPRoute() as netlink:
-        for message in netlink.get_addr(index=_LOOPBACK, family=socket.AF_INET):
-            mine = message.get("label") == _LABEL
-            (ours if mine else others).add(IPv4Address(message.get("local") or message.get("address")))
-        for message in netlink.get_addr(index=_LOOPBACK, family=socket.AF_INET6):
-            mine = message.get("proto") == _PROTOCOL
-            (ours if mine else others).add(IPv6Address(message.get("address")))
-    return frozenset(ours), frozenset(others)
+        return _MARK.read(netlink, _LOOPBACK)
 
 
 def _change(command: Literal["add", "del"], addresses: Set[IPAddress]) -> tuple[str, ...]:
@@ -74,20 +62,11 @@ def _change(command: Literal["add", "del"], addresses: Set[IPAddress]) -> tuple[
     with IPRoute() as netlink:
         for address in sorted(addresses, key=address_order):
             try:
-                netlink.addr(command, index=_LOOPBACK, address=str(address), **_marks(address))
+                _MARK.change(netlink, command, _LOOPBACK, address)
             except NetlinkError as error:
                 raise SystemFailure(f"Cannot {command} address {address} on lo: {error}. {_hint(address)}") from error
     words = "Added address {} to lo." if command == "add" else "Removed address {} from lo."
     return tuple(words.format(address) for address in sorted(addresses, key=address_order))
-
-
-def _marks(address: IPAddress) -> dict[str, Any]:
-    if isinstance(address, IPv4Address):
-        return {"prefixlen": 32, "label": _LABEL}
-    # Deprecated from the start: the node never chooses a VIP as the source of what it sends by itself. And of use at
-    # once: nobody is asked whether another one has it, too.
-    lifetimes = {"preferred_lft": 0, "valid_lft": _FOREVER}
-    return {"prefixlen": 128, "proto": _PROTOCOL, "flags": _IFA_F_NODAD, **lifetimes}
 
 
 def _hint(address: IPAddress) -> str:

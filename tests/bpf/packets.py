@@ -11,6 +11,7 @@ from bascule.model.addresses import IPAddress
 ETHERNET = bytes.fromhex("020000000001 020000000002 0800")
 ICMP, IPIP, TCP, UDP, IPV6, ROUTING, FRAGMENT, ICMPV6, OPTIONS = 1, 4, 6, 17, 41, 43, 44, 58, 60
 SYN, ACK, SYN_ACK = 0x02, 0x10, 0x12
+FLOW_LABEL = 0x12345
 
 
 def checksum(data: bytes) -> int:
@@ -53,7 +54,7 @@ def ip(
 
 
 def _ip6(source: IPv6Address, destination: IPv6Address, protocol: int, payload: bytes, tos: int) -> bytes:
-    header = struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), protocol, 64)
+    header = struct.pack("!IHBB", 6 << 28 | tos << 20 | FLOW_LABEL, len(payload), protocol, 64)
     return header + source.packed + destination.packed + payload
 
 
@@ -135,19 +136,23 @@ def tunnelled(instance: IPAddress, inner: bytes, *, source: str | None = None, t
     return ip(source or "10.99.1.2", instance, IPIP, inner, tos=tos)
 
 
-def frame(packet: bytes) -> bytes:
-    """The packet in an Ethernet frame: of IPv6 if that is what it begins like, else of IPv4."""
-    return (ETHERNET[:12] + b"\x86\xdd" if packet[:1] == b"\x60" else ETHERNET) + packet
+def frame(packet: bytes, *, version: int | None = None) -> bytes:
+    """The packet in an Ethernet frame: of IPv6 if that is what it begins like, else of IPv4, unless told otherwise."""
+    if version is None:
+        version = packet[0] >> 4 if packet else 4
+    return (ETHERNET[:12] + b"\x86\xdd" if version == 6 else ETHERNET) + packet
 
 
 @dataclass(frozen=True)
 class Packet:
-    """An IP packet whose checksums are right."""
+    """An IP packet whose checksums are right. IPv4 has no flow label: 0."""
 
     source: IPAddress
     destination: IPAddress
     protocol: int
     tos: int
+    label: int
+    hop_limit: int
     payload: bytes
 
     @property
@@ -171,14 +176,15 @@ def read(packet: bytes, *, whole: bool = True) -> Packet:
         return _read6(packet, whole=whole)
     length = (packet[0] & 15) * 4
     assert checksum(packet[:length]) == 0, "wrong IPv4 checksum"
-    found = Packet(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[9], packet[1], packet[length:])
+    source, destination = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+    found = Packet(source, destination, packet[9], packet[1], 0, packet[8], packet[length:])
     if whole and not struct.unpack("!H", packet[6:8])[0] & 0x3FFF:
         _assert_payload_checksum(found)
     return found
 
 
 def _read6(packet: bytes, *, whole: bool) -> Packet:
-    first, length, protocol = struct.unpack_from("!IHB", packet)
+    first, length, protocol, hop_limit = struct.unpack_from("!IHBB", packet)
     payload = packet[40:]
     assert not whole or length == len(payload), "wrong IPv6 length"
     while protocol in (OPTIONS, FRAGMENT):
@@ -186,7 +192,7 @@ def _read6(packet: bytes, *, whole: bool) -> Packet:
         size = 8 if protocol == FRAGMENT else 8 * (payload[1] + 1)
         protocol, payload = payload[0], payload[size:]
     source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
-    found = Packet(source, destination, protocol, first >> 20 & 0xFF, payload)
+    found = Packet(source, destination, protocol, first >> 20 & 0xFF, first & 0xFFFFF, hop_limit, payload)
     if whole:
         _assert_payload_checksum(found)
     return found

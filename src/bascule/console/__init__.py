@@ -1,0 +1,1 @@
+"""The console: pages for operators, rendered here, that reach the system through the API only. One file a noun."""
