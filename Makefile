@@ -10,7 +10,8 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(
 
 .DEFAULT_GOAL := help
 SEEDS ?= 1000
-.PHONY: help setup native demo test test-all test-unit test-lab test-ipvs lab-ipvs simulate check format bench docs clean
+.PHONY: help setup native demo test test-all test-unit test-lab test-ipvs lab-ipvs simulate check format bench \
+        bench-orchestrator docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -95,6 +96,9 @@ bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_xdp
 	$(BIN)/python -m benchmarks.bench_hypervisor
 	$(BIN)/python -m benchmarks.bench_queue
+
+bench-orchestrator: setup ## What finding nothing to do costs, from 10 to 10,000 load balancers; docs/reference/orchestrator-cost.svg
+	$(BIN)/python -m benchmarks.bench_orchestrator docs/reference/orchestrator-cost.svg
 
 docs: setup ## Write the reference pages that are generated from the code
 	$(BIN)/python tools/write_reference.py

@@ -20,6 +20,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from bascule.balancing.agent_client import HttpAgents
 from bascule.dataplanes.ipvs import reading
 from bascule.model.configurations import (
     Backend,
@@ -31,6 +32,8 @@ from bascule.model.configurations import (
 )
 from bascule.model.errors import SystemFailure
 from bascule.model.health_checks import Health, HealthCheck, HealthCheckMode
+from bascule.model.nodes import Agent as NodeAgent
+from bascule.model.nodes import LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.model.strategies import Protocol, Strategy
 from bascule.wire import agent_v1
@@ -197,6 +200,32 @@ def test_a_command_is_put_reported_and_removed(lb_agent: Agent) -> None:
     node = lb_agent.node_report()
     assert node.load_balancers == ()
     assert node.announcer.announced == frozenset()
+
+
+def test_a_report_that_is_known_is_not_sent_again(lb_agent: Agent) -> None:
+    """With the ETag of the last answer there is 304, until a command changes something."""
+    first = lb_agent.http.get("/v1/report")
+    again = lb_agent.http.get("/v1/report", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    port = free_port()
+    with web_server(port):
+        lb_agent.put(balancer(port))
+        changed = lb_agent.http.get("/v1/report", headers={"If-None-Match": first.headers["etag"]})
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != first.headers["etag"]
+
+
+async def test_the_client_reads_a_report_only_when_it_changed(lb_agent: Agent) -> None:
+    """Two looks give the same object; a look after a command gives what is there now."""
+    at = NodeAgent(url=str(lb_agent.http.base_url), token=TOKEN)
+    node, agents = LBNode(id=UUID(int=9), name="lb", agent=at), HttpAgents()
+    first = await agents.lb_node_report(node)
+    assert await agents.lb_node_report(node) is first
+    port = free_port()
+    with web_server(port):
+        await agents.put_balancer(node, balancer(port))
+        assert [each.configuration for each in (await agents.lb_node_report(node)).load_balancers] == [balancer(port)]
+    await agents.close()
 
 
 def test_without_the_token_nothing_is_told(lb_agent: Agent) -> None:

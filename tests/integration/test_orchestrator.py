@@ -13,17 +13,23 @@ from sqlalchemy import func, select
 
 from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.missed import Missed
+from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
+from bascule.balancing.sweep import Sweep
 from bascule.balancing.watch import Watch
+from bascule.model.configurations import ForwardingConfiguration, Version
+from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.operations import OperationState
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
-from bascule.orchestration.queue import Queue
+from bascule.orchestration.glance import Glance
+from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
-from bascule.store import changes, hypervisors, lb_nodes, load_balancers, operations, tables
+from bascule.store import changes, hypervisors, jobs, lb_nodes, load_balancers, operations, tables
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting, shrink_pool
@@ -66,11 +72,15 @@ class ControlPlane:
     pool_id: UUID
     missed: Missed = field(default_factory=Missed)
 
-    def worker(self) -> Worker:
-        """A new process, with nothing remembered."""
-        reconciler = LoadBalancerReconciler(
+    def reconciler(self) -> LoadBalancerReconciler:
+        """With nothing remembered."""
+        return LoadBalancerReconciler(
             database=self.database, agents=self.agents, clock=self.clock, queue=self.queue, missed=self.missed
         )
+
+    def worker(self) -> Worker:
+        """A new process, with nothing remembered."""
+        reconciler = self.reconciler()
         return Worker(
             name="test",
             reconcilers={reconciler.kind: reconciler},
@@ -80,6 +90,17 @@ class ControlPlane:
             chance=random.Random(1),
             escalation=LogEscalation(),
             policy=RetryPolicy(first=1.0, longest=1.0, escalate_after=3),
+            glance=self.glance(reconciler),
+        )
+
+    def glance(self, reconciler: LoadBalancerReconciler) -> Glance:
+        """As the program makes it."""
+        return Glance(
+            tables=orchestration,
+            reading=self.database.read,
+            writing=self.database.write,
+            clock=self.clock,
+            looks={reconciler.kind: reconciler.settled},
         )
 
     async def settle(self, most: int = 20) -> None:
@@ -301,3 +322,131 @@ async def test_a_node_silent_to_a_worker_alone_follows_at_the_next_look(control:
     await watch.run_once()
     await control.settle()
     assert_serving(control, load_balancer_id, backends=2)
+
+
+async def test_a_command_that_arrives_after_a_later_run_changes_nothing(control: ControlPlane) -> None:
+    """Rules go and their hypervisor does not answer; they are wanted again, and then the old command arrives."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    agents, late = control.agents, LateAgents()
+    late._nodes = agents._nodes
+    control.agents = late
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 2, now=control.clock.now())
+    await control.worker().run_once()
+    assert late.kept
+    control.agents = agents
+    with control.database.write() as connection:
+        shrink_pool(connection, control.pool_id, 3, now=control.clock.now())
+    await control.settle()
+    assert_serving(control, load_balancer_id, backends=3)
+    for host, configuration in late.kept:
+        rules = agents.node(host.id).forwarding[load_balancer_id].rules
+        with pytest.raises(StaleCommand):
+            await agents.put_forwarding(host, configuration)
+        assert agents.node(host.id).forwarding[load_balancer_id].rules == rules
+
+
+class LateAgents(FakeAgents):
+    """Commands to hypervisors are kept and not answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[Hypervisor, ForwardingConfiguration]] = []
+
+    async def put_forwarding(self, hypervisor: Hypervisor, configuration: ForwardingConfiguration) -> None:
+        """It will arrive later."""
+        self.kept.append((hypervisor, configuration))
+        raise Unavailable(f"{hypervisor.name} does not answer.")
+
+
+def waiting(control: ControlPlane) -> list[list[str]]:
+    """The reasons of all that waits for a reconciliation."""
+    with control.database.read() as connection:
+        return [row["reasons"] for row in jobs.queue(connection) if row["waiting"]]
+
+
+async def settled(control: ControlPlane) -> UUID:
+    """A load balancer that is as it should be."""
+    with control.database.write() as connection:
+        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
+    await control.settle()
+    return load_balancer_id
+
+
+async def sweep(control: ControlPlane, reports: Reports, since: float) -> None:
+    """Compare everything at once."""
+    made = Sweep(database=control.database, reports=reports, clock=control.clock, period=60.0)
+    await made.look(NODES, HOSTS, since=since, everything=True)
+
+
+async def test_what_is_as_it_should_be_costs_no_write_and_no_second_question(control: ControlPlane) -> None:
+    """A sweep over healthy load balancers leaves the queue as it was, and asks each agent once at most."""
+    await settled(control)
+    reports, begun = Reports(control.agents, control.clock), control.clock.now()
+    asked: list[str] = []
+    control.agents.before = asked.append
+    with control.database.read() as connection:
+        before = jobs.queue(connection)
+    for _ in range(3):
+        await sweep(control, reports, begun)
+    with control.database.read() as connection:
+        assert jobs.queue(connection) == before
+    assert len(asked) == len(NODES) + len(HOSTS)
+
+
+async def test_a_sweep_finds_rules_that_a_hypervisor_lost(control: ControlPlane) -> None:
+    """What no doubt of the watch tells of is found by comparing, and mended by a worker."""
+    load_balancer_id = await settled(control)
+    control.agents.node(HOSTS[0].id).forwarding.clear()
+    await sweep(control, Reports(control.agents, control.clock), control.clock.now())
+    assert waiting(control) == [["bring lb to generation 1"]]
+    await control.settle()
+    assert load_balancer_id in control.agents.node(HOSTS[0].id).forwarding
+
+
+async def test_a_sweep_does_not_trust_a_report_from_before_a_command(control: ControlPlane) -> None:
+    """The report shows all well, then this process breaks it by a command: the sweep sees what is there now."""
+    load_balancer_id = await settled(control)
+    reports, begun = Reports(control.agents, control.clock), control.clock.now()
+    await sweep(control, reports, begun)
+    assert waiting(control) == []
+    agents = NotedAgents(control.agents, reports.commanded)
+    await agents.delete_balancer(NODES[0], load_balancer_id, Version(99, 99))
+    await sweep(control, reports, begun)
+    assert waiting(control) == [["bring lb to generation 1"]]
+
+
+async def test_a_sweep_leaves_to_workers_what_they_have_in_hand(control: ControlPlane) -> None:
+    """In the middle of a run the world differs from the store: that is no reason for another run."""
+    load_balancer_id = await settled(control)
+    control.agents.node(HOSTS[0].id).forwarding.clear()
+    with control.database.write() as connection:
+        changes.request(
+            connection, [load_balancer_id], priority=Priority.OPERATOR, reason="asked", now=control.clock.now()
+        )
+    reports = Reports(control.agents, control.clock)
+    await sweep(control, reports, control.clock.now())
+    assert waiting(control) == [["asked"]]
+    with control.database.write() as connection:
+        assert control.queue.claim(connection, holder="another", now=control.clock.now(), lease=60.0) is not None
+    await sweep(control, reports, control.clock.now())
+    assert waiting(control) == [["asked"]]
+
+
+async def test_a_sweep_is_spread_over_its_period_and_forgets_nobody(control: ControlPlane) -> None:
+    """After one period everything has been compared once, and not before."""
+    await settled(control)
+    control.agents.node(HOSTS[0].id).forwarding.clear()
+    made = Sweep(
+        database=control.database, reports=Reports(control.agents, control.clock), clock=control.clock, period=60.0
+    )
+    compared = 0
+    for _ in range(4):
+        await made.look(NODES, HOSTS, since=control.clock.now())
+        compared += len(waiting(control))
+        await control.settle()
+        control.agents.node(HOSTS[0].id).forwarding.clear()
+        control.clock.ahead += 20.0
+    assert compared == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +17,9 @@ from bascule.balancing import decide as deciding
 from bascule.balancing import plan as planning
 from bascule.balancing import reconciler
 from bascule.balancing.events import Converge, Event, Remove
+from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.orchestration.jobs import Job, sequence
-from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
 from tests.simulation.profile import SLEEPY, Profile
 
@@ -107,6 +108,17 @@ def lost_leases_go_unnoticed() -> Iterator[None]:
 
 
 @contextmanager
+def glances_take_work_for_none() -> Iterator[None]:
+    """A glance ends whatever it looks at."""
+
+    async def settled(_self: LoadBalancerReconciler, entities: Sequence[Entity]) -> frozenset[Entity]:
+        return frozenset(entities)
+
+    with patch.object(LoadBalancerReconciler, "settled", settled):
+        yield
+
+
+@contextmanager
 def silent_nodes_are_not_waited_for() -> Iterator[None]:
     """The address of a deleted load balancer is given away while a silent LB node may still announce it."""
     real = deciding._remove
@@ -131,14 +143,15 @@ class Breakage:
 
 
 BREAKAGES = {
-    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(20, 80)),
-    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(8, 68)),
+    "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(60)),
+    "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(60)),
     "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
-    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(60)),
+    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(58, 160)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
     "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(6, 26), SLEEPY),
+    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
     "silent nodes are not waited for": Breakage(
-        silent_nodes_are_not_waited_for, "one holder per address", range(30, 90)
+        silent_nodes_are_not_waited_for, "one holder per address", range(4, 160)
     ),
 }

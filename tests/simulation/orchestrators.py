@@ -7,8 +7,10 @@ from random import Random
 
 from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.escalation import LogEscalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker
@@ -44,9 +46,21 @@ class Orchestrator:
         process.on_death = self._died
         database, clock = SimulatedDatabase(world.engines, process, world), ProcessClock(process)
         agents = SimulatedAgents(world, process)
-        missed = Missed()
+        reports, missed = Reports(agents, clock), Missed()
         reconciler = LoadBalancerReconciler(
-            database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
+            database=database,
+            agents=agents,
+            clock=clock,
+            queue=Queue(orchestration),
+            reports=reports,
+            missed=missed,
+        )
+        glance = Glance(
+            tables=orchestration,
+            reading=database.read,
+            writing=database.write,
+            clock=clock,
+            looks={reconciler.kind: reconciler.settled},
         )
         workers = [
             Worker(
@@ -60,10 +74,19 @@ class Orchestrator:
                 policy=POLICY,
                 lease=LEASE,
                 idle=1.1 + 0.3 * number,
+                glance=glance,
             )
             for number in range(1, self._workers + 1)
         ]
-        watch = Watch(database=database, agents=agents, clock=clock, interval=4.0, sweep=SWEEP, missed=missed)
+        watch = Watch(
+            database=database,
+            agents=agents,
+            clock=clock,
+            interval=4.0,
+            sweep=SWEEP,
+            reports=reports,
+            missed=missed,
+        )
         for run in (*(worker.run() for worker in workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))
         world.tell(name, "starts")

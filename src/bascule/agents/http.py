@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -99,6 +101,18 @@ def _gate(token: str) -> Callable[[Request], Awaitable[None]]:
             raise Forbidden("This agent wants `Authorization: Bearer <its token>`: use the token of its settings.")
 
     return gate
+
+
+def answer_unless_known(request: Request, at_rest: bytes, body: Callable[[], bytes]) -> Response:
+    """The body, or 304 when the asker has one that differs at most in counters.
+
+    The ETag is of `at_rest`, the body without its counters, and so a weak one (RFC 9110, sections 8.8.1 and 13.1.2):
+    whoever wants to know the counters asks without If-None-Match.
+    """
+    tag = f'W/"{hashlib.blake2b(at_rest, digest_size=16).hexdigest()}"'
+    if tag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
+    return Response(body(), media_type="application/json", headers={"ETag": tag})
 
 
 async def read(request: Request, kind: TypeAdapter[T]) -> T:

@@ -37,6 +37,9 @@ from bascule.api.admin import (
     machine_events as admin_machine_events,
 )
 from bascule.api.admin import (
+    plans as admin_plans,
+)
+from bascule.api.admin import (
     states as admin_states,
 )
 from bascule.api.context import Context
@@ -55,6 +58,7 @@ _ADMIN = (
     admin_jobs,
     admin_drift,
     admin_machine_events,
+    admin_plans,
 )
 
 

@@ -24,8 +24,12 @@ class Context:
     new_hash_seed: Callable[[], int]
 
 
+# Where a request's scope holds the context of a rehearsal (`bascule.api.admin.plans`).
+REHEARSED = "bascule.rehearsed"
+
+
 def _context_of(request: Request) -> Context:
-    context: Context = request.app.state.context
+    context: Context = request.scope.get(REHEARSED, request.app.state.context)
     return context
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -19,13 +23,32 @@ REPORT_TIMEOUT_SECONDS = 2.0
 # An LB agent waits for the first verdicts of new instances before it answers.
 COMMAND_TIMEOUT_SECONDS = 10.0
 
+# Counters change with every packet, and with them the whole report: that is read every few seconds only, and for at
+# most one part in so many of the time.
+COUNTERS_EVERY_SECONDS = 3.0
+COUNTERS_SHARE = 40
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """An agent's last report; `counters_due_at` is when to read all of it anew, on the monotonic clock."""
+
+    tag: str = ""
+    report: object = None
+    digest: bytes = b""
+    counters_due_at: float = 0.0
+
+
+_NOTHING = _Known()
 
 
 class HttpAgents:
     """Implements `bascule.balancing.hands.Agents`."""
 
     def __init__(self) -> None:
+        self._known: dict[Agent, _Known] = {}
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(COMMAND_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS))
 
     async def close(self) -> None:
@@ -33,9 +56,8 @@ class HttpAgents:
         await self._http.aclose()
 
     async def lb_node_report(self, node: LBNode) -> LBNodeReport:
-        """GET /v1/report."""
-        body = await self._call(node.name, node.agent, "GET", "/v1/report", timeout=REPORT_TIMEOUT_SECONDS)
-        return _read(node.name, agent_v1.LB_NODE_REPORT, body)
+        """GET /v1/report. The same object as before while nothing changed; counters are up to a few seconds old."""
+        return await self._report(node.name, node.agent, agent_v1.LB_NODE_REPORT)
 
     async def put_balancer(self, node: LBNode, configuration: BalancerConfiguration) -> BalancerReport:
         """PUT /v1/load-balancers/{id}."""
@@ -50,10 +72,8 @@ class HttpAgents:
         await self._delete(node.name, node.agent, load_balancer_id, version)
 
     async def hypervisor_report(self, hypervisor: Hypervisor) -> HypervisorReport:
-        """GET /v1/report."""
-        name, agent = hypervisor.name, hypervisor.agent
-        body = await self._call(name, agent, "GET", "/v1/report", timeout=REPORT_TIMEOUT_SECONDS)
-        return _read(name, agent_v1.HYPERVISOR_REPORT, body)
+        """GET /v1/report. The same object as before while nothing changed; counters are up to a few seconds old."""
+        return await self._report(hypervisor.name, hypervisor.agent, agent_v1.HYPERVISOR_REPORT)
 
     async def put_forwarding(self, hypervisor: Hypervisor, configuration: ForwardingConfiguration) -> None:
         """PUT /v1/load-balancers/{id}."""
@@ -64,6 +84,19 @@ class HttpAgents:
     async def delete_forwarding(self, hypervisor: Hypervisor, load_balancer_id: UUID, version: Version) -> None:
         """DELETE /v1/load-balancers/{id}."""
         await self._delete(hypervisor.name, hypervisor.agent, load_balancer_id, version)
+
+    async def _report(self, name: str, agent: Agent, adapter: TypeAdapter[T]) -> T:
+        known, begun = self._known.get(agent, _NOTHING), time.monotonic()
+        headers = {"If-None-Match": known.tag} if known.tag and begun < known.counters_due_at else {}
+        response = await self._send(name, agent, "GET", "/v1/report", headers=headers, timeout=REPORT_TIMEOUT_SECONDS)
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return cast("T", known.report)
+        digest, reading = hashlib.blake2b(response.content).digest(), time.monotonic()
+        report = known.report if digest == known.digest else _read(name, adapter, response.content)
+        pause = max(COUNTERS_EVERY_SECONDS, COUNTERS_SHARE * (time.monotonic() - reading))
+        tag = response.headers.get("etag", "")
+        self._known[agent] = _Known(tag=tag, report=report, digest=digest, counters_due_at=begun + pause)
+        return cast("T", report)
 
     async def _delete(self, name: str, agent: Agent, load_balancer_id: UUID, version: Version) -> None:
         query = f"epoch={version.epoch}&generation={version.generation}&step={version.step}"
@@ -77,9 +110,21 @@ class HttpAgents:
         path: str,
         *,
         content: bytes | None = None,
-        timeout: float = COMMAND_TIMEOUT_SECONDS,  # noqa: ASYNC109  it is passed on to the HTTP library
     ) -> bytes:
-        headers = {"Authorization": f"Bearer {agent.token}", "Content-Type": "application/json"}
+        return (await self._send(name, agent, method, path, content=content)).content
+
+    async def _send(
+        self,
+        name: str,
+        agent: Agent,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = COMMAND_TIMEOUT_SECONDS,  # noqa: ASYNC109  it is passed on to the HTTP library
+    ) -> httpx.Response:
+        headers = {**(headers or {}), "Authorization": f"Bearer {agent.token}", "Content-Type": "application/json"}
         limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         try:
             url = agent.url.rstrip("/") + path
@@ -89,7 +134,7 @@ class HttpAgents:
             raise Unavailable(f"{name} does not answer at {agent.url} ({words}): is its agent running?") from error
         if response.is_error:
             raise _refusal(name, response)
-        return response.content
+        return response
 
 
 def _read(name: str, adapter: TypeAdapter[T], body: bytes) -> T:

@@ -15,9 +15,10 @@ from uuid import UUID
 
 import structlog
 
+from bascule.balancing import audited
 from bascule.balancing.audit import DriftKind, Finding, audit, foreign
+from bascule.balancing.audited import Audited
 from bascule.balancing.drift_metrics import DriftMetrics
-from bascule.balancing.expectations import Expectations, carried_by, expect, inventories
 from bascule.balancing.quarantine import Rule, place_of
 from bascule.balancing.quarantining import Quarantining
 from bascule.events.messages import NodeReport
@@ -90,20 +91,20 @@ class Auditor:
         self._write({finding.key: finding for finding in found}, expected, reports, now)
         return Judged(now, len(expected.unsettled & expected.known))
 
-    def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Expectations, list[Finding]]:
+    def _look(self, reports: Mapping[UUID, NodeReport], now: float) -> tuple[Audited, list[Finding]]:
         with self._database.read() as connection:
-            expected = expect(connection, reports, now)
-        found = [finding for inventory in inventories(expected, reports) for finding in audit(inventory)]
+            expected = audited.read(connection, reports, now)
+        found = [finding for inventory in audited.inventories(expected, reports) for finding in audit(inventory)]
         for node in expected.machines:
             if node.id in reports:
-                strangers = carried_by(reports[node.id]) - expected.unsettled
+                strangers = audited.carried_by(reports[node.id]) - expected.unsettled
                 found += foreign(node.id, node.name, strangers, expected.known, expected.gone)
         return expected, found
 
     def _write(
         self,
         found: Mapping[str, Finding],
-        expected: Expectations,
+        expected: Audited,
         reports: Mapping[UUID, NodeReport],
         now: float,
     ) -> None:

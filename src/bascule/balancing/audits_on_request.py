@@ -12,17 +12,18 @@ import structlog
 
 from bascule.balancing.auditor import Auditor, Judged
 from bascule.balancing.hands import Agents
-from bascule.balancing.reports import Reports
+from bascule.balancing.reports import Reports, Seen
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError, Taken
 from bascule.model.nodes import Hypervisor, LBNode
+from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.store import drift_audits, hypervisors, lb_nodes
 from bascule.store.database import Database
 from bascule.store.drift_audits import AuditRow
 
 N = TypeVar("N")
-R = TypeVar("R")
+R = TypeVar("R", LBNodeReport, HypervisorReport)
 log = structlog.stdlib.get_logger(__name__)
 _LOOK = 1.0  # seconds between two looks for requests
 _PATIENCE = 60.0  # seconds until another process believes this one dead
@@ -93,9 +94,9 @@ class AuditsOnRequest:
             return await self._auditor.audit(reports)
 
 
-def _answers(machines: Iterable[N], reports: Iterable[R | None]) -> Iterator[tuple[N, R]]:
+def _answers(machines: Iterable[N], answers: Iterable[Seen[R]]) -> Iterator[tuple[N, R]]:
     """Those who answered, each with its report."""
-    return ((each, report) for each, report in zip(machines, reports, strict=True) if report is not None)
+    return ((each, seen.report) for each, seen in zip(machines, answers, strict=True) if seen.report is not None)
 
 
 def _is_meant(asked: AuditRow, node_id: UUID) -> bool:

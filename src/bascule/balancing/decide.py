@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from uuid import UUID
 
@@ -21,14 +21,23 @@ def decide(inventory: Inventory) -> Decision[Event]:
     """One sentence and, when there is something to do, an event. Raises Unavailable when nothing can be done now."""
     if inventory.load_balancer.state is LoadBalancerState.DELETING:
         return _remove(inventory)
-    event = _converge(inventory, _placements(inventory))
+    placements = _placements(inventory)
+    event = _converge(inventory, placements)
     name = inventory.load_balancer.name
-    if event.placements is not None or event.prepare or event.serving or event.leaving or event.tidy:
-        return Decision(sentence=f"bring {name} to generation {event.generation}", event=event)
-    _require_a_working_node(inventory)
-    if not _recorded(inventory):
-        return Decision(sentence=f"record that {name} is at generation {event.generation}", event=event)
-    return Decision(sentence=f"{name} is as it should be")
+    sentence = f"bring {name} to generation {event.generation}"
+    if not _changes(inventory, event):
+        _require_a_working_node(inventory)
+        if not event.prepare and _recorded(inventory):
+            return Decision(sentence=f"{name} is as it should be")
+        sentence = f"record that {name} is at generation {event.generation}"
+    return Decision(sentence=sentence, event=replace(event, incomplete=_incomplete(inventory, placements)))
+
+
+def _changes(inventory: Inventory, event: Converge) -> bool:
+    """Whether a node lacks something or has too much. What is only said again, to be the last word, is no change."""
+    answered = replace(inventory, unanswered=0)
+    lacking = event.prepare and tuple(_prepare(answered, desired.rules_by_hypervisor(answered)))
+    return event.placements is not None or bool(lacking or event.serving or event.leaving or event.tidy)
 
 
 def _placements(inventory: Inventory) -> frozenset[UUID]:
@@ -74,16 +83,16 @@ def _recorded(inventory: Inventory) -> bool:
 
 
 def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
+    rules = desired.rules_by_hypervisor(inventory)
     return Converge(
         load_balancer_id=inventory.load_balancer.id,
         name=inventory.load_balancer.name,
         generation=inventory.load_balancer.generation,
         placements=_to_record(inventory, placements),
-        prepare=tuple(_prepare(inventory)),
+        prepare=tuple(_prepare(inventory, rules)),
         serving=tuple(_serving(inventory, placements)),
         leaving=tuple(_leaving(inventory, placements)),
-        tidy=tuple(_tidy(inventory, placements)),
-        incomplete=_incomplete(inventory, placements),
+        tidy=tuple(_tidy(inventory, placements, rules)),
     )
 
 
@@ -114,24 +123,28 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     return " ".join(sentences)
 
 
-def _prepare(inventory: Inventory) -> Iterator[Forwarding]:
-    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it."""
-    wanted = desired.rules_by_hypervisor(inventory)
+def _prepare(inventory: Inventory, wanted: Mapping[UUID, frozenset[ForwardingRule]]) -> Iterator[Forwarding]:
+    """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it.
+
+    After a job that did not end well also those that lack nothing: whatever it sent them must come too late.
+    """
     for view in inventory.hypervisors:
         existing, needed = _rules(view), wanted.get(view.hypervisor.id, frozenset())
-        if view.reachable and needed and not (view.enforced and needed <= existing):
+        sure = view.enforced and needed <= existing and not inventory.unanswered
+        if view.reachable and needed and not sure:
             rules = desired.union(existing, needed)
             yield Forwarding(
                 hypervisor=view.hypervisor, configuration=desired.forwarding_configuration(inventory, rules)
             )
 
 
-def _tidy(inventory: Inventory, placements: Set[UUID]) -> Iterator[Forwarding]:
+def _tidy(
+    inventory: Inventory, placements: Set[UUID], wanted: Mapping[UUID, frozenset[ForwardingRule]]
+) -> Iterator[Forwarding]:
     """Hypervisors with rules no longer wanted, unless an LB node may still be sending to them."""
     may_send = placements | inventory.holders
     if any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send):
         return
-    wanted = desired.rules_by_hypervisor(inventory)
     for view in inventory.hypervisors:
         needed = wanted.get(view.hypervisor.id, frozenset())
         if view.reachable and _rules(view) - needed:
@@ -149,14 +162,17 @@ def _rules(view: HypervisorView) -> frozenset[ForwardingRule]:
 
 
 def _serving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Serving]:
+    complete = desired.balancer_configuration(inventory, announced=True)
     for view in inventory.lb_nodes:
         if view.node.id not in placements or not view.reachable:
             continue
         has = None if view.balancer is None else view.balancer.configuration
         announced = has is not None and has.announced
-        wanted = desired.balancer_configuration(inventory, announced=announced)
-        serve = None if has is not None and _same(has, wanted) else wanted
-        announce = None if announced else replace(wanted, announced=True, version=wanted.version.next)
+        wanted = replace(complete, announced=announced)
+        # One that obeys an older command than the last job's may have that on its way.
+        sure = has is not None and has.version.epoch >= inventory.unanswered and _same(has, wanted)
+        serve = None if sure else wanted
+        announce = None if announced else replace(complete, version=complete.version.next)
         if serve is not None or announce is not None:
             yield Serving(node=view.node, serve=serve, announce=announce)
 

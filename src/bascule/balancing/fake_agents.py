@@ -29,6 +29,10 @@ class FakeNode:
     data_plane_name: str = ""
     data_plane: DataPlaneReport = field(default_factory=DataPlaneReport)
     problems: tuple[str, ...] = ()
+    enforced: bool = True
+
+    # The last report and what it was made of.
+    told: tuple[object, LBNodeReport | HypervisorReport] | None = field(default=None, repr=False)
 
     def obey(self, name: str, load_balancer_id: UUID, version: Version, *, removes: bool = False) -> None:
         """Raises StaleCommand for what is older than the newest command, or than a removal or equal to it."""
@@ -53,16 +57,23 @@ class FakeAgents:
         return self._nodes.setdefault(node_id, FakeNode())
 
     async def lb_node_report(self, node: LBNode) -> LBNodeReport:
-        """All of it."""
+        """All of it; the same one as before while nothing changed."""
         machine = self._answering(node, "report")
-        return LBNodeReport(
-            node=node.name,
-            started_at=machine.started_at,
-            data_plane_name=machine.data_plane_name,
-            data_plane=machine.data_plane,
-            load_balancers=tuple(_observed(machine, found) for found in machine.balancers.values()),
-            problems=machine.problems,
-        )
+        carried = tuple(machine.balancers.values())
+        kept = (machine.started_at, machine.data_plane_name, machine.data_plane, machine.ready, machine.problems)
+        made_of = (node.name, *kept, carried)
+        if machine.told is None or machine.told[0] != made_of:
+            report = LBNodeReport(
+                node=node.name,
+                started_at=machine.started_at,
+                data_plane_name=machine.data_plane_name,
+                data_plane=machine.data_plane,
+                load_balancers=tuple(_observed(machine, found) for found in carried),
+                problems=machine.problems,
+            )
+            machine.told = made_of, report
+        assert isinstance(machine.told[1], LBNodeReport)
+        return machine.told[1]
 
     async def put_balancer(self, node: LBNode, configuration: BalancerConfiguration) -> BalancerReport:
         """Store and obey."""
@@ -80,16 +91,26 @@ class FakeAgents:
         self.after(f"delete_balancer {node.name}")
 
     async def hypervisor_report(self, hypervisor: Hypervisor) -> HypervisorReport:
-        """All of it."""
+        """All of it; the same one as before while nothing changed."""
         machine = self._answering(hypervisor, "report")
-        return HypervisorReport(
-            node=hypervisor.name, started_at=machine.started_at, load_balancers=tuple(machine.forwarding.values())
-        )
+        carried = tuple(machine.forwarding.values())
+        made_of = (hypervisor.name, machine.started_at, machine.enforced, carried)
+        if machine.told is None or machine.told[0] != made_of:
+            report = HypervisorReport(
+                node=hypervisor.name,
+                started_at=machine.started_at,
+                load_balancers=carried,
+                enforced=machine.enforced,
+            )
+            machine.told = made_of, report
+        assert isinstance(machine.told[1], HypervisorReport)
+        return machine.told[1]
 
     async def put_forwarding(self, hypervisor: Hypervisor, configuration: ForwardingConfiguration) -> None:
         """Store and obey."""
         machine = self._answering(hypervisor, "put_forwarding")
         machine.obey(hypervisor.name, configuration.load_balancer_id, configuration.version)
+        machine.enforced = True
         machine.forwarding[configuration.load_balancer_id] = configuration
         self.after(f"put_forwarding {hypervisor.name}")
 

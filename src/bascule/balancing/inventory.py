@@ -55,7 +55,8 @@ class Inventory:
     `epoch` is the lease's, for fencing. `placements` is what the store says; `leaving` are LB nodes that were placed
     and have not confirmed since that they carry nothing; `loads` is how many load balancers each LB node carries, this
     one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
-    servers that exist.
+    servers that exist. `unanswered` is the epoch of the last job if that did not end well, else 0: commands of it may
+    still be on their way, and nodes that look as they should may obey them yet.
     """
 
     load_balancer: LoadBalancer
@@ -68,6 +69,7 @@ class Inventory:
     pending: bool = False
     leaving: frozenset[UUID] = frozenset()
     fallbacks: Mapping[IPAddress, Instance] = field(default_factory=dict)
+    unanswered: int = 0
 
     @property
     def holders(self) -> frozenset[UUID]:

@@ -18,6 +18,10 @@ class Missed:
         """A run went on without this machine."""
         self._by_node.setdefault(node_id, set()).add(load_balancer_id)
 
-    def heard(self, node_id: UUID) -> frozenset[UUID]:
-        """The machine answers: what is to be looked at again, said once."""
-        return frozenset(self._by_node.pop(node_id, ()))
+    def by(self, node_id: UUID) -> frozenset[UUID]:
+        """What went on without this machine: to be looked at again as soon as it answers."""
+        return frozenset(self._by_node.get(node_id, ()))
+
+    def asked(self, node_id: UUID) -> None:
+        """That has been asked for."""
+        self._by_node.pop(node_id, None)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import cast
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from bascule.balancing import expectation
+from bascule.balancing.comparison import differing
 from bascule.balancing.decide import decide
 from bascule.balancing.events import Event
+from bascule.balancing.expectation import Fleet
 from bascule.balancing.hands import Agents, BalancingAction, Hands
-from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.inventory import Inventory
 from bascule.balancing.missed import Missed
+from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
-from bascule.model.addresses import IPAddress
-from bascule.model.instance_pools import Instance
-from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
+from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
-from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.fence import fenced
 from bascule.orchestration.jobs import Action, Job
@@ -27,8 +29,6 @@ from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.store import (
     hypervisors,
-    instance_pools,
-    instances,
     lb_nodes,
     load_balancers,
     operations,
@@ -44,42 +44,57 @@ class LoadBalancerReconciler:
     kind = ENTITY_KIND
 
     def __init__(
-        self, *, database: Database, agents: Agents, clock: Clock, queue: Queue, missed: Missed | None = None
+        self,
+        *,
+        database: Database,
+        agents: Agents,
+        clock: Clock,
+        queue: Queue,
+        reports: Reports | None = None,
+        missed: Missed | None = None,
     ) -> None:
-        self._database, self._agents, self._clock, self._queue = database, agents, clock, queue
-        self._reports, self._missed = Reports(agents, clock), missed or Missed()
+        """`reports` and `missed` may be shared with a watch, which then knows what this one has done."""
+        self._reports = Reports(agents, clock) if reports is None else reports
+        self._missed = Missed() if missed is None else missed
+        self._database, self._clock, self._queue = database, clock, queue
+        self._agents = NotedAgents(agents, self._reports.commanded)
 
     async def inventory(self, claim: Claim) -> Inventory | None:
-        """Read the store once and every agent at most once."""
+        """Read the store once and every agent at most once, after the claim."""
         load_balancer_id = UUID(claim.entity.id)
         with self._database.read() as connection:
-            load_balancer = load_balancers.find(connection, load_balancer_id)
-            if load_balancer is None:
+            found = expectation.read(connection, [load_balancer_id])
+            if load_balancer_id not in found.load_balancers:
                 return None
-            pools = instance_pools.for_load_balancer(connection, load_balancer_id)
-            placed, loads = placements.of(connection, load_balancer_id), placements.counts(connection)
-            leaving = placements.leaving(connection, load_balancer_id)
-            nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
-            fallbacks = _fallbacks(connection, load_balancer)
-            pending = operations.any_waiting(connection, ENTITY_KIND, load_balancer_id)
+            loads = placements.counts(connection)
+            nodes, hosts = lb_nodes.list_all(connection), hypervisors.list_all(connection)
+        fleet = await self._fleet(nodes, hosts)
+        self._note_silence(fleet, [load_balancer_id])
+        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
+
+    async def settled(self, entities: Sequence[Entity]) -> frozenset[Entity]:
+        """Those that are as they should be: all rows in a fixed number of queries, every agent asked at most once."""
+        asked = {UUID(entity.id): entity for entity in entities}
+        with self._database.read() as connection:
+            found = expectation.read(connection, list(asked))
+            nodes, hosts = lb_nodes.list_all(connection), hypervisors.list_all(connection)
+        fleet = await self._fleet(nodes, hosts)
+        well = found.load_balancers.keys() - {each for each, _ in differing(found, fleet, list(asked))}
+        self._note_silence(fleet, well)
+        return frozenset(asked[each] for each in well)
+
+    async def _fleet(self, nodes: Sequence[LBNode], hosts: Sequence[Hypervisor]) -> Fleet:
         node_reports = await self._reports.of_lb_nodes(nodes)
         host_reports = await self._reports.of_hypervisors(hosts)
-        asked: tuple[LBNode | Hypervisor, ...] = (*nodes, *hosts)
-        for node, report in zip(asked, (*node_reports, *host_reports), strict=True):
-            if report is None:
-                self._missed.add(node.id, load_balancer_id)
-        return Inventory(
-            load_balancer=load_balancer,
-            epoch=claim.epoch,
-            pools=pools,
-            placements=placed,
-            leaving=leaving,
-            loads=loads,
-            lb_nodes=tuple(_lb_node_view(load_balancer, *pair) for pair in zip(nodes, node_reports, strict=True)),
-            hypervisors=tuple(_hypervisor_view(load_balancer, *pair) for pair in zip(hosts, host_reports, strict=True)),
-            pending=pending,
-            fallbacks=fallbacks,
-        )
+        return tuple(zip(nodes, node_reports, strict=True)), tuple(zip(hosts, host_reports, strict=True))
+
+    def _note_silence(self, fleet: Fleet, load_balancer_ids: Iterable[UUID]) -> None:
+        """Whoever does not answer now is asked again as soon as it does."""
+        silent = [node.id for node, seen in fleet[0] if seen.report is None]
+        silent += [host.id for host, seen in fleet[1] if seen.report is None]
+        for load_balancer_id in load_balancer_ids if silent else ():
+            for node_id in silent:
+                self._missed.add(node_id, load_balancer_id)
 
     def decide(self, inventory: Inventory) -> Decision[Event]:
         """Pure: see `bascule.balancing.decide`."""
@@ -101,7 +116,7 @@ class LoadBalancerReconciler:
 
     def exists(self, connection: Connection, entity: Entity) -> bool:
         """Whether its row is there."""
-        return load_balancers.find(connection, UUID(entity.id)) is not None
+        return load_balancers.exists(connection, UUID(entity.id))
 
     def gave_up(self, connection: Connection, claim: Claim, error: str) -> None:
         """Tell those who wait; the load balancer shows *error* until it is well again."""
@@ -118,32 +133,3 @@ class LoadBalancerReconciler:
         )
         if load_balancer.state is not LoadBalancerState.DELETING:
             load_balancers.set_state(connection, load_balancer.id, LoadBalancerState.ERROR)
-
-
-def _fallbacks(connection: Connection, load_balancer: LoadBalancer) -> dict[IPAddress, Instance]:
-    named = {service.health_check.sorry_server for service in load_balancer.services} - {None}
-    found = instances.by_address(connection, [address for address in named if address is not None])
-    return {instance.address: instance for instance in found}
-
-
-def _lb_node_view(load_balancer: LoadBalancer, node: LBNode, report: LBNodeReport | None) -> LBNodeView:
-    if report is None:
-        return LBNodeView(node=node, reachable=False)
-    balancers = report.load_balancers
-    mine = (balancer for balancer in balancers if balancer.configuration.load_balancer_id == load_balancer.id)
-    return LBNodeView(
-        node=node, reachable=True, balancer=next(mine, None), runs=report.data_plane_name, problems=report.problems
-    )
-
-
-def _hypervisor_view(
-    load_balancer: LoadBalancer, hypervisor: Hypervisor, report: HypervisorReport | None
-) -> HypervisorView:
-    configurations = () if report is None else report.load_balancers
-    mine = (configuration for configuration in configurations if configuration.load_balancer_id == load_balancer.id)
-    return HypervisorView(
-        hypervisor=hypervisor,
-        reachable=report is not None,
-        configuration=next(mine, None),
-        enforced=report is None or report.enforced,
-    )

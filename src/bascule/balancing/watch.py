@@ -16,34 +16,32 @@ import structlog
 from bascule.balancing import remarks
 from bascule.balancing.hands import Agents
 from bascule.balancing.missed import Missed
-from bascule.balancing.reports import Reports
+from bascule.balancing.noted_agents import NotedAgents
+from bascule.balancing.records import Records
+from bascule.balancing.reports import Reports, Seen
 from bascule.balancing.strays import Stray, strays, unknown
+from bascule.balancing.sweep import Sweep, ask
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.model.reports import HypervisorReport, LBNodeReport, states_of
+from bascule.model.reports import HypervisorReport, LBNodeReport
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
-from bascule.store import (
-    changes,
-    health_statuses,
-    hypervisors,
-    lb_nodes,
-    load_balancers,
-    node_states,
-    placements,
-    tombstones,
-)
+from bascule.store import hypervisors, lb_nodes, load_balancers, placements, tombstones
 from bascule.store.database import Database
 
 log = structlog.get_logger(__name__)
-_STATES_EVERY = 3.0  # seconds; counters of everything are too much to write at every look
+_ALL_EVERY = 10.0  # seconds; a look at reports that did not change finds only what the store forgot meanwhile
 
-NodeReports = dict[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
+Answers = Mapping[LBNode | Hypervisor, Seen[LBNodeReport] | Seen[HypervisorReport]]
+NodeReports = Mapping[LBNode | Hypervisor, LBNodeReport | HypervisorReport | None]
 
 
 class Watch:
-    """One watcher per orchestrator process. Durations are seconds."""
+    """One watcher per orchestrator process. Durations are seconds.
+
+    `reports` and `missed` may be shared with the workers; `publish` gets every report.
+    """
 
     def __init__(
         self,
@@ -53,18 +51,21 @@ class Watch:
         clock: Clock,
         interval: float,
         sweep: float,
+        reports: Reports | None = None,
         missed: Missed | None = None,
         publish: Callable[[NodeReport], Awaitable[None]] | None = None,
     ) -> None:
-        self._missed = missed or Missed()
-        self._database, self._agents, self._clock = database, agents, clock
-        self._reports = Reports(agents, clock)
-        self._interval, self._sweep, self._publish = interval, sweep, publish
+        self._reports = Reports(agents, clock) if reports is None else reports
+        self._missed, self._publish = Missed() if missed is None else missed, publish
+        self._database, self._clock, self._interval = database, clock, interval
+        self._agents = NotedAgents(agents, self._reports.commanded)
+        self._sweep = Sweep(database=database, reports=self._reports, clock=clock, period=sweep)
+        self._records = Records(database, clock)
         self._seen: dict[UUID, float | None] = {}
-        self._kept: dict[UUID, Mapping[UUID, str]] = {}
+        self._looked_at: dict[UUID, int] = {}
+        self._all_looked_at = float("-inf")
         self._foreign: frozenset[UUID] = frozenset()
         self._mismatches: frozenset[str] = frozenset()
-        self._swept_at = self._states_kept_at = float("-inf")
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -77,26 +78,28 @@ class Watch:
 
     async def run_once(self) -> None:
         """Look at every agent once."""
-        asked_at = self._clock.now()
-        reports = await self._ask_everybody()
-        await self._publish_all(reports, asked_at)
-        # After the reports: a load balancer that an agent carries was in the store before.
+        now = self._clock.now()
         with self._database.read() as connection:
-            known = frozenset(load_balancers.list_ids(connection))
-            placed, leaving = placements.by_node(connection), placements.by_node(connection, leaving=True)
-            gone = tombstones.epochs(connection, unknown(reports, known))
-        doubts = dict.fromkeys(known, reason) if (reason := self._change(reports)) else {}
-        for node, report in reports.items():
-            if report is not None:
-                doubts.update(dict.fromkeys(self._missed.heard(node.id) & known, f"{node.name} was silent"))
-            if isinstance(report, LBNodeReport):
-                mine = placed.get(node.id, frozenset())
-                doubts.update(doubts_about(node.name, report, mine, known, leaving.get(node.id, frozenset())))
-        self._write(reports, doubts)
-        self._sweep_when_due(known)
+            nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
+        node_reports, host_reports = await asyncio.gather(
+            self._reports.of_lb_nodes(nodes), self._reports.of_hypervisors(hosts)
+        )
+        of_nodes = dict(zip(nodes, node_reports, strict=True))
+        seen: dict[LBNode | Hypervisor, Seen[LBNodeReport] | Seen[HypervisorReport]] = {}
+        seen.update(zip(nodes, node_reports, strict=True))
+        seen.update(zip(hosts, host_reports, strict=True))
+        reports = {node: each.report for node, each in seen.items()}
+        await self._publish_all(reports, now)
+        change = self._change(reports)
+        if change:
+            log.info("comparing every load balancer", reason=change)
+        await self._records.keep(of_nodes)
+        await self._look_at_news(seen, now)
+        self._ask_for_what_was_missed(reports)
         self._warn_of_mismatches(reports)
-        self._warn_of_foreign(unknown(reports, known) - gone.keys())
-        await asyncio.gather(*(self._take_off(stray) for stray in strays(reports, gone)))
+        await self._sweep.look(nodes, hosts, since=now, everything=bool(change))
+        # Only now: a look that failed half way leaves all of this to the next one.
+        self._seen.update((node.id, None if report is None else report.started_at) for node, report in reports.items())
 
     async def _publish_all(self, reports: NodeReports, asked_at: float) -> None:
         """For whoever compares them with more than this watch does."""
@@ -106,62 +109,66 @@ class Watch:
                 hypervisor = report if isinstance(report, HypervisorReport) else None
                 await self._publish(NodeReport(node_id=node.id, at=asked_at, lb_node=lb_node, hypervisor=hypervisor))
 
-    async def _ask_everybody(self) -> NodeReports:
-        with self._database.read() as connection:
-            nodes, hosts = tuple(lb_nodes.list_all(connection)), tuple(hypervisors.list_all(connection))
-        node_reports, host_reports = await asyncio.gather(
-            self._reports.of_lb_nodes(nodes), self._reports.of_hypervisors(hosts)
-        )
-        return {**dict(zip(nodes, node_reports, strict=True)), **dict(zip(hosts, host_reports, strict=True))}
-
     def _change(self, reports: NodeReports) -> str:
         """A sentence about a node that appeared, came back or was restarted; empty when none did."""
         sentence = ""
         for node, report in reports.items():
-            started_at, before = None if report is None else report.started_at, self._seen.get(node.id)
-            self._seen[node.id] = started_at
-            if started_at is not None and before != started_at:
+            before = self._seen.get(node.id)
+            if report is not None and before != report.started_at:
                 sentence = f"{node.name} answers" if before is None else f"{node.name} was restarted"
         return sentence
 
-    def _write(self, reports: NodeReports, doubts: Mapping[UUID, str]) -> None:
-        now = self._clock.now()
-        states = self._states_to_keep(reports, now)
-        with self._database.write() as connection:
-            for node, report in reports.items():
-                if isinstance(report, LBNodeReport):
-                    rows = [health for balancer in report.load_balancers for health in balancer.health]
-                    health_statuses.replace_node(connection, node.id, rows, now)
-            for node_id, found in states.items():
-                node_states.replace_node(connection, node_id, found, self._kept.get(node_id), now)
-            for load_balancer_id, reason in sorted(doubts.items()):
-                changes.request(connection, [load_balancer_id], priority=Priority.EVENT, reason=reason, now=now)
-
-        self._kept.update(states)
-
-    def _states_to_keep(self, reports: NodeReports, now: float) -> dict[UUID, Mapping[UUID, str]]:
-        """What every LB node that answers has, when it is time to write it down."""
-        if now - self._states_kept_at < _STATES_EVERY:
-            return {}
-        self._states_kept_at = now
-        return {
-            node.id: node_states.written(states_of(report))
+    def _ask_for_what_was_missed(self, reports: NodeReports) -> None:
+        """Nobody else gets a turn between the two words with `missed`."""
+        doubts = {
+            each: f"{node.name} was silent"
             for node, report in reports.items()
-            if isinstance(report, LBNodeReport)
+            if report is not None
+            for each in self._missed.by(node.id)
         }
+        if doubts:
+            with self._database.read() as connection:
+                known = frozenset(load_balancers.list_ids(connection))
+            still = {each: reason for each, reason in doubts.items() if each in known}
+            ask(self._database, still, priority=Priority.EVENT, now=self._clock.now())
+        for node, report in reports.items():
+            if report is not None:
+                self._missed.asked(node.id)
 
-    def _sweep_when_due(self, known: Set[UUID]) -> None:
-        """Ask for everything once per period, spread over it."""
-        now = self._clock.now()
-        if now - self._swept_at < self._sweep:
+    async def _look_at_news(self, seen: Answers, now: float) -> None:
+        """Doubts and strays among the reports that are not as they were; among all of them every few seconds."""
+        everybody = now - self._all_looked_at >= _ALL_EVERY
+        news = {node: each for node, each in seen.items() if everybody or each.revision != self._looked_at.get(node.id)}
+        if not news:
             return
-        self._swept_at = now
-        with self._database.write() as connection:
-            for load_balancer_id in sorted(known):
-                delay = load_balancer_id.int % 1000 / 1000 * self._sweep
-                changes.request(
-                    connection, [load_balancer_id], priority=Priority.PERIODIC, reason="periodic", now=now, delay=delay
-                )
+        reports = {node: each.report for node, each in news.items()}
+        # After the reports: a load balancer that an agent carries was in the store before.
+        with self._database.read() as connection:
+            known = frozenset(load_balancers.list_ids(connection))
+            placed = {node.id: placements.at_node(connection, node.id) for node in news if isinstance(node, LBNode)}
+            gone = tombstones.epochs(connection, unknown(reports, known))
+        self._ask_about_doubts(reports, placed, known)
+        self._looked_at.update((node.id, each.revision) for node, each in news.items())
+        self._all_looked_at = now if everybody else self._all_looked_at
+        if everybody:
+            self._warn_of_foreign(unknown(reports, known) - gone.keys())
+        await self._take_off_all(reports, gone)
+
+    def _ask_about_doubts(
+        self, reports: NodeReports, placed: Mapping[UUID, tuple[frozenset[UUID], frozenset[UUID]]], known: Set[UUID]
+    ) -> None:
+        doubts: dict[UUID, str] = {}
+        for node, report in reports.items():
+            if isinstance(report, LBNodeReport):
+                doubts.update(doubts_about(node.name, report, *placed[node.id], known))
+        if doubts:
+            ask(self._database, doubts, priority=Priority.EVENT, now=self._clock.now())
+
+    async def _take_off_all(self, reports: NodeReports, gone: Mapping[UUID, int]) -> None:
+        found = list(strays(reports, gone))
+        if found:
+            self._all_looked_at = float("-inf")  # see next time whether it worked
+        await asyncio.gather(*(self._take_off(stray) for stray in found))
 
     def _warn_of_mismatches(self, reports: NodeReports) -> None:
         found = frozenset(
@@ -193,7 +200,7 @@ class Watch:
 
 
 def doubts_about(
-    name: str, report: LBNodeReport, placed: Set[UUID], known: Set[UUID], leaving: Set[UUID] = frozenset()
+    name: str, report: LBNodeReport, placed: Set[UUID], leaving: Set[UUID], known: Set[UUID]
 ) -> Iterator[tuple[UUID, str]]:
     """Load balancers to reconcile because of what one LB node reports. Pure."""
     for load_balancer_id in leaving & known:

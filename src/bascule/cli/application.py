@@ -18,6 +18,7 @@ from bascule.cli.jobs import job_app, list_queue
 from bascule.cli.lb_nodes import node_app
 from bascule.cli.load_balancers import lb_app
 from bascule.cli.operations import operation_app
+from bascule.cli.plans import PLAN_CONTEXT, PLAN_EPILOG, plan
 from bascule.cli.session import Session
 
 _EPILOG = """Example: export BASCULE_API_URL=http://127.0.0.1:8080 BASCULE_API_KEY=EXO… BASCULE_API_SECRET=…, then
@@ -48,6 +49,7 @@ for _name, _noun in (
 ):
     app.add_typer(_noun, name=_name)
 app.command("queue")(list_queue)
+app.command("plan", context_settings=PLAN_CONTEXT, epilog=PLAN_EPILOG)(plan)
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,12 +18,16 @@ from bascule.wire.public_v2_views import OperationView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The connection options, as the command line or the environment gave them."""
+    """The connection options, as the command line or the environment gave them.
+
+    `planning`: every change raises `bascule.client.transport.Planned` instead of being made.
+    """
 
     url: str
     key: str | None
     secret: str | None = field(repr=False)
     admin_token: str | None = field(repr=False)
+    planning: bool = False
 
 
 def api(context: typer.Context) -> ApiClient:
@@ -35,7 +39,7 @@ def api(context: typer.Context) -> ApiClient:
             " (an operator creates them with 'bascule api-key create NAME').",
             field="BASCULE_API_KEY",
         )
-    return ApiClient(session.url, session.key, session.secret)
+    return ApiClient(session.url, session.key, session.secret, planner=_planner(session))
 
 
 def admin(context: typer.Context, *, timeout: float = TIMEOUT) -> AdminClient:
@@ -43,7 +47,15 @@ def admin(context: typer.Context, *, timeout: float = TIMEOUT) -> AdminClient:
     session: Session = context.find_root().obj
     if not session.admin_token:
         raise InvalidInput("This command is for operators: set BASCULE_ADMIN_TOKEN.", field="BASCULE_ADMIN_TOKEN")
-    return AdminClient(session.url, session.admin_token, timeout=timeout)
+    return AdminClient(session.url, session.admin_token, timeout=timeout, planner=_planner(session))
+
+
+def _planner(session: Session) -> str | None:
+    if not session.planning:
+        return None
+    if not session.admin_token:
+        raise InvalidInput("Plans are for operators: set BASCULE_ADMIN_TOKEN.", field="BASCULE_ADMIN_TOKEN")
+    return session.admin_token
 
 
 def is_operator(context: typer.Context) -> bool:

@@ -36,11 +36,18 @@ class _Client:
         self._transport.close()
 
 
-class ApiClient(_Client):
-    """What users can do. `url` is where the API answers, without /v2, as in "http://127.0.0.1:8080"."""
+def _planner(url: str, token: str | None) -> Transport | None:
+    return None if token is None else Transport(url, SignedWithToken(token))
 
-    def __init__(self, url: str, key: str, secret: str) -> None:
-        super().__init__(Transport(url, SignedWithKey(key, secret)))
+
+class ApiClient(_Client):
+    """What users can do. `url` is where the API answers, without /v2, as in "http://127.0.0.1:8080".
+
+    With `planner`, an operators' token, nothing is changed: every change raises `Planned`.
+    """
+
+    def __init__(self, url: str, key: str, secret: str, *, planner: str | None = None) -> None:
+        super().__init__(Transport(url, SignedWithKey(key, secret), planner=_planner(url, planner)))
         self.load_balancers = LoadBalancers(self._transport)
         self.services = Services(self._transport)
         self.instance_pools = InstancePools(self._transport)
@@ -53,10 +60,14 @@ class ApiClient(_Client):
 
 
 class AdminClient(_Client):
-    """What operators can do. `url` is where the API answers, without /admin/v1; `timeout` is in seconds."""
+    """What operators can do. `url` is where the API answers, without /admin/v1; `timeout` is in seconds.
 
-    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT) -> None:
-        super().__init__(Transport(url, SignedWithToken(token), timeout=timeout))
+    `planner` as above.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT, planner: str | None = None) -> None:
+        planned = _planner(url, planner)
+        super().__init__(Transport(url, SignedWithToken(token), timeout=timeout, planner=planned))
         self.lb_nodes = LBNodes(self._transport)
         self.hypervisors = Hypervisors(self._transport)
         self.address_pools = AddressPools(self._transport)

@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 
 from bascule.model.errors import BasculeError, Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unavailable
+from bascule.wire.admin_v1_plan import PlanView
 
 TIMEOUT = 30.0  # seconds
 _BY_STATUS: dict[int, type[BasculeError]] = {
@@ -17,16 +18,30 @@ _BY_STATUS: dict[int, type[BasculeError]] = {
 }
 
 
+class Planned(Exception):
+    """In place of an answer: what the change would do."""
+
+    def __init__(self, plan: PlanView) -> None:
+        super().__init__("planned, not done")
+        self.plan = plan
+
+
 class Transport:
     """One API over one connection pool. Every call raises an error of our tree, Unavailable when nobody answers."""
 
-    def __init__(self, url: str, auth: httpx.Auth, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, url: str, auth: httpx.Auth, *, timeout: float = TIMEOUT, planner: Transport | None = None
+    ) -> None:
+        """With a `planner` nothing is changed: every change is planned by it, and raised as `Planned`."""
+        self._planner = planner
         # Proxies of the environment are for the web; the control plane is reached directly.
         self._client = httpx.Client(base_url=url.rstrip("/"), auth=auth, timeout=timeout, trust_env=False)
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+        if self._planner is not None:
+            self._planner.close()
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """Read."""
@@ -44,7 +59,13 @@ class Transport:
         """Delete; None when the API has nothing to say."""
         return self._send("DELETE", path)
 
+    def plan(self, method: str, path: str, body: dict[str, object]) -> PlanView:
+        """What a change would do; for operators."""
+        return PlanView.model_validate(self.post("/admin/v1/plan", {"method": method, "path": path, "body": body}))
+
     def _send(self, method: str, path: str, **request: Any) -> Any:
+        if self._planner is not None and method != "GET":
+            raise Planned(self._planner.plan(method, path, request.get("json") or {}))
         try:
             response = self._client.request(method, path, **request)
         except httpx.InvalidURL as error:

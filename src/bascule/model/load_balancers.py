@@ -66,3 +66,9 @@ class LoadBalancer:
     generation: int = 1
     created_at: datetime
     services: tuple[Service, ...] = ()
+
+    @property
+    def sorry_servers(self) -> frozenset[IPAddress]:
+        """The addresses that its services name, whether there is an instance at them or not."""
+        named = (service.health_check.sorry_server for service in self.services)
+        return frozenset(address for address in named if address is not None)

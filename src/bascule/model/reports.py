@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress
@@ -141,6 +141,24 @@ class BalancerState:
     problems: tuple[str, ...]
     balancer: BalancerReport
     services: tuple[VirtualServiceReport, ...]
+
+
+def without_counters(report: LBNodeReport) -> LBNodeReport:
+    """The report without what changes with every packet: while nothing happens but traffic, it stays the same."""
+    plane = report.data_plane
+    return replace(report, data_plane=replace(plane, counters={}, services=tuple(map(_at_rest, plane.services))))
+
+
+def _at_rest(service: VirtualServiceReport) -> VirtualServiceReport:
+    backends = (
+        replace(each, traffic=Traffic(), active_connections=0, inactive_connections=0) for each in service.backends
+    )
+    return replace(service, traffic=Traffic(), backends=tuple(backends))
+
+
+def without_totals(report: HypervisorReport) -> HypervisorReport:
+    """The same of a hypervisor."""
+    return replace(report, forwarding=replace(report.forwarding, counters={}))
 
 
 def states_of(report: LBNodeReport) -> dict[UUID, BalancerState]:

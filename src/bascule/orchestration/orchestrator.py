@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from bascule.orchestration.bell import PostgreSQLBell
 from bascule.orchestration.clock import Clock, Random, SystemClock
 from bascule.orchestration.database import Database
 from bascule.orchestration.escalation import Escalation, LogEscalation
+from bascule.orchestration.glance import Glance, Look
 from bascule.orchestration.journal import DEFAULT_RETENTION, Retention
 from bascule.orchestration.pager import Notifier, Pager
 from bascule.orchestration.pages import Pages
@@ -31,6 +32,7 @@ class Orchestrator:
 
     `name` is the same after a restart and of no other process: what died under it is taken up at once. `entities` are
     asked for every `sweep` seconds; without them nothing is. Without a `notifier` only `escalation` hears of failures.
+    Runs of the kinds in `looks` that find nothing to do are ended many at a time (`glance`).
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Orchestrator:
         clock: Clock | None = None,
         chance: Random | None = None,
         escalation: Escalation | None = None,
+        looks: Mapping[str, Look] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         chance = chance or random.Random()  # noqa: S311  spreads retries, keeps no secret
         transaction, by_kind = database.write, {reconciler.kind: reconciler for reconciler in reconcilers}
         self._bell = PostgreSQLBell(database.engine.url) if database.engine.dialect.name == "postgresql" else None
+        glance = looks and Glance(tables=tables, reading=database.read, writing=transaction, clock=clock, looks=looks)
         self.workers = [
             Worker(
                 name=f"{name}-{number}",
@@ -71,6 +75,7 @@ class Orchestrator:
                 pages=None if notifier is None else Pages(tables),
                 bell=self._bell,
                 retention=retention,
+                glance=glance or None,
             )
             for number in range(1, workers + 1)
         ]

@@ -13,7 +13,7 @@ nobody waits for each other in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    Integer,
     Row,
     Select,
     and_,
@@ -79,6 +80,17 @@ class Claim:
     paged: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """One entity that is due. `untouched`: nothing failed since it was well, and nobody died over it."""
+
+    entity: Entity
+    priority: Priority
+    requested: int
+    epoch: int
+    untouched: bool
+
+
 class Queue:
     """All methods work inside the caller's transaction; `now` is seconds since the epoch.
 
@@ -98,6 +110,14 @@ class Queue:
         first = self._due(table).order_by(*order).limit(1)
         most_urgent = self._due(table.c.priority).order_by(table.c.priority).limit(1).scalar_subquery()
         later = first.where(table.c.priority == most_urgent, table.c.tenant > bindparam("after"))
+        self._window = self._due(table).order_by(*order).limit(bindparam("at_most", type_=Integer()))
+        # Somebody asked again, or claimed it: no longer the row that was read.
+        as_read = and_(table.c.requested == bindparam("as_requested"), table.c.epoch == bindparam("at_epoch"))
+        over: dict[str, Any] = {"done": bindparam("as_requested"), "last_error": "", "paged_at": None}
+        self._end = update(table).where(named, as_read, table.c.lease_holder.is_(None)).values(over)
+        named_so = table.c.entity_id.in_(bindparam("of_ids", expanding=True))
+        busy = or_(table.c.requested > table.c.done, table.c.lease_holder.is_not(None))
+        self._in_hand = select(table.c.entity_id).where(table.c.kind == bindparam("of_kind"), named_so, busy)
         self._first, self._later = (each.with_for_update(skip_locked=True) for each in (first, later))
 
     def request(
@@ -195,6 +215,26 @@ class Queue:
         table, now = self._table, bindparam("now", type_=Float())
         return select(what).where(table.c.requested > table.c.done, table.c.due_at <= now, self._free(), *self._mine)
 
+    def due(self, connection: Connection, *, now: float, at_most: int) -> list[Due]:
+        """The most urgent entities that are due and that nobody works on. Nothing is claimed."""
+        rows = connection.execute(self._window, {"now": now, "at_most": at_most})
+        return [
+            Due(
+                entity=Entity(row.kind, row.entity_id),
+                priority=Priority(row.priority),
+                requested=row.requested,
+                epoch=row.epoch,
+                untouched=row.lease_holder is None and row.attempts == 0,
+            )
+            for row in rows
+        ]
+
+    def end(self, connection: Connection, ended: Sequence[Due]) -> None:
+        """These need no run. Whatever was claimed or asked for since it was read stays as it is."""
+        rows = sorted(ended, key=lambda each: (each.entity.kind, each.entity.id))
+        numbers = [{"as_requested": each.requested, "at_epoch": each.epoch, **_named(each.entity)} for each in rows]
+        connection.execute(self._end, numbers)
+
     def renew(self, connection: Connection, claim: Claim, *, now: float, lease: float) -> None:
         """Keep the lease. Raises LeaseLost when another worker has claimed the entity."""
         self._as_holder(connection, claim, {"lease_until": now + lease})
@@ -248,6 +288,16 @@ class Queue:
         """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
         self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
         _notify(connection)
+
+    def requested(self, connection: Connection, kind: str) -> dict[str, int]:
+        """How often each entity of a kind was asked for: what grows was asked for meanwhile."""
+        table = self._table
+        rows = connection.execute(select(table.c.entity_id, table.c.requested).where(table.c.kind == kind))
+        return {row.entity_id: row.requested for row in rows}
+
+    def in_hand(self, connection: Connection, kind: str, entity_ids: Sequence[str]) -> list[str]:
+        """Those of these entities that are due or waiting, or that somebody works on."""
+        return list(connection.execute(self._in_hand, {"of_kind": kind, "of_ids": list(entity_ids)}).scalars())
 
     def release_all(self, connection: Connection, holder: str) -> None:
         """Give up what a holder of this name left behind when it died, so that no lease need run out first."""

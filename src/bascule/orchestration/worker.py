@@ -15,6 +15,7 @@ from bascule.model.errors import BasculeError, LeaseLost, Unavailable
 from bascule.orchestration.bell import Bell
 from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
+from bascule.orchestration.glance import Glance
 from bascule.orchestration.journal import (
     DEFAULT_RETENTION,
     Journal,
@@ -41,6 +42,7 @@ class Worker:
 
     Durations are seconds; `idle` is how long it waits when nothing is due, or less if a `bell` rings. `pages` keeps
     what humans are to be told, for a `Pager` to send; without it only `escalation` hears of it.
+    `glance` ends runs that find nothing to do; without it each is a run like any other.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Worker:
         pages: Pages | None = None,
         bell: Bell | None = None,
         retention: Retention = DEFAULT_RETENTION,
+        glance: Glance | None = None,
     ) -> None:
         self.name = name
         self._reconcilers, self._tables, self._transaction = reconcilers, tables, transaction
@@ -74,6 +77,7 @@ class Worker:
             pages=pages,
         )
         self._last_tenant: str | None = None
+        self._glance = glance
 
     async def run(self) -> None:
         """Work until cancelled. A database that is away is waited for."""
@@ -100,7 +104,9 @@ class Worker:
             self._queue.release_all(connection, self.name)
 
     async def run_once(self) -> bool:
-        """Reconcile the most urgent entity, if any is due; False when none was."""
+        """Reconcile the most urgent entity, if any is due, or end runs that need none; False when nothing was due."""
+        if self._glance is not None and await self._glance.end_what_is_settled():
+            return True
         now = self._clock.now()
         with self._transaction() as connection:
             claim = self._queue.claim(connection, holder=self.name, now=now, lease=self._lease, after=self._last_tenant)

@@ -9,6 +9,7 @@ import structlog
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.missed import Missed
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.balancing.reports import Reports
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
 from bascule.orchestration.clock import SystemClock
@@ -31,9 +32,14 @@ async def run(settings: OrchestratorSettings) -> None:
     engine = open_database(settings.database_url)
     migrate(engine)
     database, clock, agents = Database(engine), SystemClock(), HttpAgents()
-    missed = Missed()
+    reports, missed = Reports(agents, clock), Missed()
     reconciler = LoadBalancerReconciler(
-        database=database, agents=agents, clock=clock, queue=Queue(orchestration), missed=missed
+        database=database,
+        agents=agents,
+        clock=clock,
+        queue=Queue(orchestration),
+        reports=reports,
+        missed=missed,
     )
     orchestrator = Orchestrator(
         name=settings.worker_name,
@@ -47,6 +53,7 @@ async def run(settings: OrchestratorSettings) -> None:
         retention=Retention(jobs=settings.jobs_kept, days=settings.jobs_kept_days),
         lease=settings.lease_duration,
         clock=clock,
+        looks={reconciler.kind: reconciler.settled},
     )
     heard = hearing(settings, database, clock, agents)
     watch = Watch(
@@ -55,6 +62,7 @@ async def run(settings: OrchestratorSettings) -> None:
         clock=clock,
         interval=settings.watch_interval,
         sweep=settings.sweep_interval,
+        reports=reports,
         missed=missed,
         publish=heard.publish,
     )

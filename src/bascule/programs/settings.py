@@ -97,7 +97,7 @@ class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     workers: int = Field(default=4, ge=1)
     """How many load balancers are reconciled side by side."""
     sweep_interval: float = Field(default=60.0, gt=0)
-    """Every load balancer is reconciled at least once in so many seconds."""
+    """Every load balancer is compared with its nodes once in so many seconds, and reconciled when they differ."""
     watch_interval: float = Field(default=1.0, gt=0)
     """Seconds between two looks at the agents."""
     lease_duration: float = Field(default=15.0, gt=0)

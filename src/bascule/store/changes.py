@@ -5,7 +5,7 @@ The generation of every load balancer it touches grows, an operation is promised
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -55,6 +55,17 @@ def request(
     for load_balancer_id in sorted(load_balancer_ids):
         entity = Entity(ENTITY_KIND, str(load_balancer_id))
         _QUEUE.request(connection, entity, priority=priority, reason=reason, now=now, delay=delay)
+
+
+def requested(connection: Connection) -> dict[UUID, int]:
+    """How often each load balancer's reconciliation was asked for."""
+    return {UUID(entity): count for entity, count in _QUEUE.requested(connection, ENTITY_KIND).items()}
+
+
+def in_hand(connection: Connection, load_balancer_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of these load balancers that wait for a reconciliation or are being reconciled."""
+    rows = _QUEUE.in_hand(connection, ENTITY_KIND, [str(each) for each in load_balancer_ids])
+    return frozenset(map(UUID, rows))
 
 
 def _promise(

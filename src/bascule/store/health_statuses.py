@@ -44,7 +44,7 @@ def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHe
     }
     if wanted == present:
         # By far the most frequent case: one statement, however many instances there are.
-        connection.execute(_SEEN, {"of": str(node_id), "observed_at": now})
+        still(connection, node_id, now)
         return
     connection.execute(sql_delete(_TABLE).where(mine))
     values = [
@@ -60,6 +60,11 @@ def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHe
     ]
     if values:
         connection.execute(sql_insert(_TABLE), values)
+
+
+def still(connection: Connection, node_id: UUID, now: float) -> None:
+    """A node reports what it reported before."""
+    connection.execute(sql_update(_TABLE).where(_TABLE.c.lb_node_id == str(node_id)).values(observed_at=now))
 
 
 def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> list[HealthStatus]:

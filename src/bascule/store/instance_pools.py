@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, bindparam, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -16,6 +16,9 @@ from bascule.model.instance_pools import Instance, InstancePool
 from bascule.store import instances, tables
 
 _TABLE = tables.instance_pools
+_SERVICES = tables.services
+_USERS = _SERVICES.c.load_balancer_id.in_(bindparam("of", expanding=True))
+_USED = select(_TABLE).where(_TABLE.c.id.in_(select(_SERVICES.c.instance_pool_id).where(_USERS)))
 
 
 def insert(connection: Connection, pool: InstancePool, *, template: Mapping[str, object], now: float) -> None:
@@ -60,8 +63,12 @@ def list_all(connection: Connection) -> list[InstancePool]:
 
 def for_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUID, InstancePool]:
     """The pools that a load balancer's services use."""
-    used = select(tables.services.c.instance_pool_id).where(tables.services.c.load_balancer_id == str(load_balancer_id))
-    rows = connection.execute(select(_TABLE).where(_TABLE.c.id.in_(used))).all()
+    return for_load_balancers(connection, [load_balancer_id])
+
+
+def for_load_balancers(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, InstancePool]:
+    """The pools that the services of these load balancers use."""
+    rows = connection.execute(_USED, {"of": [str(each) for each in load_balancer_ids]}).all()
     members = instances.by_pool(connection, [UUID(row.id) for row in rows])
     return {UUID(row.id): _noun(row, members.get(UUID(row.id), ())) for row in rows}
 

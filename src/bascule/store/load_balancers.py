@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -18,6 +18,9 @@ from bascule.store import elastic_ips, node_states, placements, services, tables
 from bascule.store.times import from_seconds
 
 _TABLE = tables.load_balancers
+_ADDRESS = tables.elastic_ips
+_ALL = select(_TABLE, _ADDRESS.c.address).join(_ADDRESS, _ADDRESS.c.load_balancer_id == _TABLE.c.id)
+_THESE = _ALL.where(_TABLE.c.id.in_(bindparam("of", expanding=True)))
 
 
 def insert(connection: Connection, load_balancer: LoadBalancer) -> None:
@@ -38,10 +41,23 @@ def insert(connection: Connection, load_balancer: LoadBalancer) -> None:
 
 def find(connection: Connection, load_balancer_id: UUID) -> LoadBalancer | None:
     """The load balancer, or None when there is none."""
-    row = connection.execute(_select().where(_TABLE.c.id == str(load_balancer_id))).one_or_none()
+    row = connection.execute(_ALL.where(_TABLE.c.id == str(load_balancer_id))).one_or_none()
     if row is None:
         return None
     return _noun(row, services.of(connection, load_balancer_id))
+
+
+def exists(connection: Connection, load_balancer_id: UUID) -> bool:
+    """Whether there is such a load balancer."""
+    row = connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == str(load_balancer_id))).one_or_none()
+    return row is not None
+
+
+def find_many(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, LoadBalancer]:
+    """Those of these load balancers that there are, in two queries."""
+    own = services.by_load_balancer(connection, load_balancer_ids)
+    rows = connection.execute(_THESE, {"of": [str(each) for each in load_balancer_ids]})
+    return {found.id: found for found in (_noun(row, own.get(UUID(row.id), ())) for row in rows)}
 
 
 def get(connection: Connection, load_balancer_id: UUID) -> LoadBalancer:
@@ -55,7 +71,7 @@ def get(connection: Connection, load_balancer_id: UUID) -> LoadBalancer:
 def list_all(connection: Connection) -> list[LoadBalancer]:
     """Every load balancer, oldest first, in two queries however many there are."""
     by_load_balancer = services.by_load_balancer(connection)
-    rows = connection.execute(_select().order_by(_TABLE.c.created_at, _TABLE.c.id))
+    rows = connection.execute(_ALL.order_by(_TABLE.c.created_at, _TABLE.c.id))
     return [_noun(row, by_load_balancer.get(UUID(row.id), ())) for row in rows]
 
 
@@ -139,11 +155,6 @@ def delete(connection: Connection, load_balancer_id: UUID) -> None:
 
 def _not_found(load_balancer_id: UUID) -> NotFound:
     return NotFound(f"There is no load balancer {load_balancer_id}: list them to find the one you mean.")
-
-
-def _select() -> Select[Any]:
-    address = tables.elastic_ips
-    return select(_TABLE, address.c.address).join(address, address.c.load_balancer_id == _TABLE.c.id)
 
 
 def _noun(row: Row[Any], own_services: Sequence[Service]) -> LoadBalancer:

@@ -61,6 +61,11 @@ def replace_node(
     ]
     if values:
         connection.execute(sql_insert(_TABLE), values)
+    still(connection, node_id, now)
+
+
+def still(connection: Connection, node_id: UUID, now: float) -> None:
+    """A node was seen, and has what it had before."""
     connection.execute(sql_update(tables.lb_nodes).where(tables.lb_nodes.c.id == str(node_id)).values(seen_at=now))
 
 
@@ -76,6 +81,13 @@ def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUI
             continue
         found[UUID(row.lb_node_id)] = KeptState(state=state, observed_at=row.seen_at or 0.0)
     return found
+
+
+def seen_at(connection: Connection) -> dict[UUID, float]:
+    """When each LB node was last seen, of those that ever were."""
+    nodes = tables.lb_nodes
+    rows = connection.execute(select(nodes.c.id, nodes.c.seen_at).where(nodes.c.seen_at.is_not(None)))
+    return {UUID(row.id): row.seen_at for row in rows}
 
 
 def forget_node(connection: Connection, node_id: UUID) -> None:

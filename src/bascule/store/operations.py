@@ -6,11 +6,11 @@ balancer, as many as use it for a change of an instance pool. It succeeds when t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -22,6 +22,9 @@ from bascule.store.times import from_seconds
 
 _TABLE = tables.operations
 _AWAITED = tables.awaited
+_WAITING = select(_AWAITED.c.entity_id).where(
+    _AWAITED.c.kind == bindparam("of_kind"), _AWAITED.c.entity_id.in_(bindparam("of_ids", expanding=True))
+)
 
 
 def insert(connection: Connection, operation: Operation, *, awaited: Mapping[UUID, int] | None = None) -> None:
@@ -58,12 +61,10 @@ def get(connection: Connection, operation_id: UUID) -> Operation:
     return _noun(row)
 
 
-def any_waiting(connection: Connection, reference_kind: str, reference_id: UUID) -> bool:
-    """Whether an operation waits for any generation of this entity."""
-    waiting = select(_AWAITED.c.operation_id).where(
-        _AWAITED.c.kind == reference_kind, _AWAITED.c.entity_id == str(reference_id)
-    )
-    return connection.execute(waiting.limit(1)).one_or_none() is not None
+def waiting_among(connection: Connection, reference_kind: str, reference_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of these entities of which operations wait for some generation."""
+    wanted = {"of_kind": reference_kind, "of_ids": [str(each) for each in reference_ids]}
+    return frozenset(UUID(row.entity_id) for row in connection.execute(_WAITING, wanted))
 
 
 def succeed_up_to(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 
 from bascule.store import tables
 
 _TABLE = tables.placements
+_OF_MANY = select(_TABLE).where(_TABLE.c.load_balancer_id.in_(bindparam("of", expanding=True)))
 
 
 def of(connection: Connection, load_balancer_id: UUID) -> frozenset[UUID]:
@@ -32,6 +34,23 @@ def _nodes(connection: Connection, load_balancer_id: UUID, *, leaving: bool) -> 
     return frozenset(UUID(row.lb_node_id) for row in rows)
 
 
+def of_many(
+    connection: Connection, load_balancer_ids: Sequence[UUID]
+) -> tuple[dict[UUID, frozenset[UUID]], dict[UUID, frozenset[UUID]]]:
+    """The LB nodes that shall carry each of these load balancers, and those that are leaving it;
+    those without any are left out."""
+    placed: dict[UUID, set[UUID]] = {}
+    leaving: dict[UUID, set[UUID]] = {}
+    for row in connection.execute(_OF_MANY, {"of": [str(each) for each in load_balancer_ids]}):
+        found = leaving if row.leaving else placed
+        found.setdefault(UUID(row.load_balancer_id), set()).add(UUID(row.lb_node_id))
+    return _frozen(placed), _frozen(leaving)
+
+
+def _frozen(found: dict[UUID, set[UUID]]) -> dict[UUID, frozenset[UUID]]:
+    return {key: frozenset(ids) for key, ids in found.items()}
+
+
 def on_node(connection: Connection, node_id: UUID) -> list[UUID]:
     """The load balancers that an LB node carries, those that it is leaving too."""
     rows = connection.execute(
@@ -40,12 +59,21 @@ def on_node(connection: Connection, node_id: UUID) -> list[UUID]:
     return [UUID(row.load_balancer_id) for row in rows]
 
 
+def at_node(connection: Connection, node_id: UUID) -> tuple[frozenset[UUID], frozenset[UUID]]:
+    """The load balancers that an LB node shall carry, and those that it is leaving."""
+    rows = connection.execute(select(_TABLE).where(_TABLE.c.lb_node_id == str(node_id))).all()
+    staying, going = (
+        [UUID(row.load_balancer_id) for row in rows if row.leaving == leaving] for leaving in (False, True)
+    )
+    return frozenset(staying), frozenset(going)
+
+
 def by_node(connection: Connection, *, leaving: bool = False) -> dict[UUID, frozenset[UUID]]:
     """The load balancers that each LB node shall carry, or is leaving; nodes with none are left out."""
     found: dict[UUID, set[UUID]] = {}
     for row in connection.execute(select(_TABLE).where(_TABLE.c.leaving == leaving)):
         found.setdefault(UUID(row.lb_node_id), set()).add(UUID(row.load_balancer_id))
-    return {node_id: frozenset(ids) for node_id, ids in found.items()}
+    return _frozen(found)
 
 
 def counts(connection: Connection) -> dict[UUID, int]:

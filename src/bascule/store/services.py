@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,8 @@ from bascule.model.virtual_services import ForwardingMethod, Persistence
 from bascule.store import tables
 
 _TABLE = tables.services
+_ALL = select(_TABLE).order_by(_TABLE.c.load_balancer_id, _TABLE.c.position)
+_OF_MANY = _ALL.where(_TABLE.c.load_balancer_id.in_(bindparam("of", expanding=True)))
 _OF = select(_TABLE).where(_TABLE.c.load_balancer_id == bindparam("of")).order_by(_TABLE.c.position)
 # Fields that a row of an older version lacks take their defaults.
 _HEALTH_CHECK: TypeAdapter[HealthCheck] = TypeAdapter(HealthCheck)
@@ -58,10 +61,13 @@ def of(connection: Connection, load_balancer_id: UUID) -> tuple[Service, ...]:
     return tuple(_noun(row) for row in connection.execute(_OF, {"of": str(load_balancer_id)}))
 
 
-def by_load_balancer(connection: Connection) -> dict[UUID, list[Service]]:
-    """Every service under its load balancer, oldest first."""
+def by_load_balancer(
+    connection: Connection, load_balancer_ids: Sequence[UUID] | None = None
+) -> dict[UUID, list[Service]]:
+    """Every service of these load balancers (of all when None) under its load balancer, oldest first."""
     found: dict[UUID, list[Service]] = defaultdict(list)
-    for row in connection.execute(select(_TABLE).order_by(_TABLE.c.load_balancer_id, _TABLE.c.position)):
+    wanted = {"of": [str(each) for each in load_balancer_ids or ()]}
+    for row in connection.execute(_ALL) if load_balancer_ids is None else connection.execute(_OF_MANY, wanted):
         found[UUID(row.load_balancer_id)].append(_noun(row))
     return found
 

@@ -1,6 +1,7 @@
 """Bodies between the control plane and the agents, version 1: the model's own configurations and reports as JSON.
 
-    GET    /v1/report                     -> LBNodeReport | HypervisorReport
+    GET    /v1/report                     -> LBNodeReport | HypervisorReport, with a weak ETag
+                                          If-None-Match -> 304 when at most counters have changed
     PUT    /v1/load-balancers/{id}        BalancerConfiguration -> BalancerReport
                                           ForwardingConfiguration -> ForwardingConfiguration
     DELETE /v1/load-balancers/{id}        ?epoch=&generation= -> 204

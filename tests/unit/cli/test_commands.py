@@ -213,3 +213,21 @@ def test_quarantines_are_listed_and_released(api: Installation, run: Run) -> Non
     assert str(row.id) in text
     assert "released-at" in done(run("drift", "release", str(row.id)))
     assert "Nothing is quarantined" in run("drift", "quarantines").stderr
+
+
+def test_plan_shows_what_a_command_would_do_and_does_nothing(api: Installation, run: Run) -> None:
+    """Any command that changes something, with its own options; one that only reads has nothing to plan."""
+    load_balancer = api.load_balancer()
+    api.service(load_balancer, api.pool(members=4))
+    carried(api, load_balancer)
+    before = api.rows()
+    text = done(run("plan", "pool", "scale", "front", "3", "--wait", "0"))
+    assert "serve 1 services on lb-1 [step]" in text
+    assert "touches hv-1, lb-1" in text
+    assert "of the open ones break" in text
+    plans = json.loads(done(run("plan", "lb", "delete", "web", "-o", "json")))
+    assert [each["name"] for each in plans["load-balancers"]] == ["web"]
+    assert done(run("plan", "node", "list")) != ""
+    assert api.rows() == before
+    refused = run("plan", "pool", "scale", "front", "3", operator=False)
+    assert isinstance(refused.exception, BasculeError)

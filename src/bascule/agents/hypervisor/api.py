@@ -6,10 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from bascule.agents.http import make_app, read_configuration
+from bascule.agents.http import answer_unless_known, make_app, read_configuration
 from bascule.agents.hypervisor.agent import HypervisorAgent
 from bascule.agents.hypervisor.metrics import HypervisorMetrics
 from bascule.agents.publisher import ReportPublisher
+from bascule.model.reports import without_totals
 from bascule.wire.agent_v1 import FORWARDING_CONFIGURATION, HYPERVISOR_REPORT
 
 
@@ -18,8 +19,10 @@ def hypervisor_agent_app(agent: HypervisorAgent, token: str, publisher: ReportPu
     router = APIRouter()
 
     @router.get("/v1/report")
-    async def report() -> Response:
-        return Response(HYPERVISOR_REPORT.dump_json(agent.report()), media_type="application/json")
+    async def report(request: Request) -> Response:
+        found = agent.report()
+        at_rest = HYPERVISOR_REPORT.dump_json(without_totals(found))
+        return answer_unless_known(request, at_rest, lambda: HYPERVISOR_REPORT.dump_json(found))
 
     @router.put("/v1/load-balancers/{load_balancer_id}")
     async def put(load_balancer_id: UUID, request: Request) -> Response:

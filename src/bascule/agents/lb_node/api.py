@@ -6,10 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from bascule.agents.http import make_app, read_configuration
+from bascule.agents.http import answer_unless_known, make_app, read_configuration
 from bascule.agents.lb_node.agent import LBAgent
 from bascule.agents.lb_node.metrics import LBNodeMetrics
 from bascule.agents.publisher import ReportPublisher
+from bascule.model.reports import without_counters
 from bascule.wire.agent_v1 import BALANCER_CONFIGURATION, BALANCER_REPORT, LB_NODE_REPORT
 
 
@@ -18,8 +19,10 @@ def lb_agent_app(agent: LBAgent, token: str, publisher: ReportPublisher | None =
     router = APIRouter()
 
     @router.get("/v1/report")
-    async def report() -> Response:
-        return Response(LB_NODE_REPORT.dump_json(agent.report()), media_type="application/json")
+    async def report(request: Request) -> Response:
+        found = agent.report()
+        at_rest = LB_NODE_REPORT.dump_json(without_counters(found))
+        return answer_unless_known(request, at_rest, lambda: LB_NODE_REPORT.dump_json(found))
 
     @router.put("/v1/load-balancers/{load_balancer_id}")
     async def put(load_balancer_id: UUID, request: Request) -> Response:
