@@ -17,7 +17,7 @@ from typer.main import get_command
 from bascule.forwarding.netfilter import render as nat
 from bascule.model import errors
 from bascule.programs import settings
-from bascule.programs.command_line import app
+from bascule.programs.command_line import app, join
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -42,6 +42,7 @@ def settings_page() -> str:
 def command_page() -> str:
     """Every command with its help."""
     parts = ["# Command line\n"]
+    join(())
     root = get_command(app)
 
     def describe(command: typer.core.TyperGroup | object, words: list[str]) -> None:
