@@ -85,6 +85,11 @@ class Beats:
         self._lines: list[_Line] = []
         self._stopped = False
 
+    @property
+    def flows(self) -> list[Flow]:
+        """The books of every flow so far."""
+        return [line.flow for line in list(self._lines)]
+
     def open(self) -> None:
         """Open everything that is to last. Raises OSError when a part of it cannot be had within half a minute."""
         plan = self._plan

@@ -47,6 +47,10 @@ _RETRANSMISSION = (
     "A packet that was inside the node is lost, and TCP sends it again after at least 200 ms (Linux's least"
     " retransmission time-out), doubled each time: a path that is back after 100 ms is heard of after 200 to 600 ms."
 )
+_MOVED_SLOTS = (
+    "A connection that began in a slot which a change just moved is known to one LB node only: the other one sends it"
+    " to the slot's old owner (decisions/0001-slot-history.md)."
+)
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
@@ -156,6 +160,7 @@ FAULTS: tuple[Fault, ...] = (
         sentence="The pool shrinks from three instances to two.",
         budget=CHANGE,
         inject=deeds.shrink_pool,
+        why="Nothing drains: hypervisors forget an instance that leaves its pool at once, with the connections it has.",
     ),
     Fault(
         name="instance-added",
@@ -176,6 +181,14 @@ FAULTS: tuple[Fault, ...] = (
         inject=deeds.kill_lb_node_during_change,
         why=_RETRANSMISSION + " A connection that began in a slot that just moved is known to the dead node only"
         " (decisions/0001-slot-history.md).",
+    ),
+    Fault(
+        name="lb-node-dies-after-change",
+        sentence="The pool has just grown, connections begin in slots that moved, and lb1 dies.",
+        budget=DEATH,
+        prepare=deeds.grow_pool,
+        inject=deeds.kill_lb_node,
+        why=_MOVED_SLOTS,
     ),
     Fault(
         name="instance-cut-off",

@@ -99,7 +99,7 @@ class Scene:
 
 @contextmanager
 def set_scene(lab: Lab, api: ControlPlane, admin: AdminClient) -> Iterator[Scene]:
-    """A lab that is whole, with a load balancer of its own: the rings of one that lived remember what happened to it."""
+    """A lab that is whole, with a new load balancer: the rings of an older one remember what happened to it."""
     created = api.create_load_balancer(f"survival-{token_hex(4)}")
     for port in (WEB, WHO):
         api.add_service(created, port)
