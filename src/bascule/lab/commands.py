@@ -154,7 +154,7 @@ def demo(
     raise typer.Exit(0 if held else 1)
 
 
-lab_app.command(name="survive", help=survival.HELP, epilog=survival.EXAMPLES)(survival.survive)
+lab_app.command(name="survive", help=survival.HELP, epilog=survival.EPILOG)(survival.survive)
 
 
 def _lab_with(node: str, name: str) -> Lab:

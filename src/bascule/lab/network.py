@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_network
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pyroute2 import IPRoute, NetlinkError, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
-from bascule.lab.topology import End, Host, Link, Route, Rule, Topology
+from bascule.lab.topology import End, Host, Link, Role, Route, Rule, Topology
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import NAMESPACES, T, call_in
 
@@ -81,6 +82,25 @@ def set_link(lab: str, host: str, interface: str, *, up: bool) -> None:
 def add_routes(lab: str, host: Host) -> None:
     """Put back the routes of a host that are missing."""
     _in_host(lab, host.name, partial(_add_routes, host.routes))
+
+
+def move(lab: str, topology: Topology, instance: str, target: str) -> None:
+    """Plug an instance into another hypervisor and lead its packets there; it keeps its addresses and never stops."""
+    (upper,) = (link.upper for link in topology.links if link.lower.host == instance)
+    there = {host.name for host in topology.hosts if host.role is Role.HYPERVISOR} - {target}
+    for source in there:
+        _in_host(lab, source, partial(_hand_over, instance, namespace(lab, target)))
+    _in_host(lab, target, partial(_configure, upper))
+    for family, address in topology.host(instance).addresses.items():
+        network = ip_network(address)
+        way = Route(destination=network, gateway=topology.host(target).addresses[family], interface=target)
+        _in_host(lab, target, partial(_add_routes, (Route(destination=network, interface=instance),)))
+        _in_host(lab, "router", partial(_add_routes, (way,)))
+
+
+def _hand_over(interface: str, target: str, ip: IPRoute) -> None:
+    for index in ip.link_lookup(ifname=interface):
+        ip.link("set", index=index, net_ns_fd=target)
 
 
 def link_is_up(lab: str, host: str, interface: str) -> bool:

@@ -175,6 +175,14 @@ FAULTS: tuple[Fault, ...] = (
         inject=deeds.restart_hypervisor_agent,
     ),
     Fault(
+        name="instance-migrated",
+        sentence="vm1 moves to hv2 with its address and its connections; the control plane is told right after.",
+        budget=CHANGE,
+        inject=deeds.migrate_instance,
+        undo=deeds.migrate_instance_back,
+        why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets.",
+    ),
+    Fault(
         name="lb-node-dies-during-change",
         sentence="The pool grows, and lb1 dies half a second after the change was asked for.",
         budget=DEATH,
@@ -191,6 +199,14 @@ FAULTS: tuple[Fault, ...] = (
         why=_MOVED_SLOTS,
     ),
     Fault(
+        name="lb-node-dies-long-after",
+        sentence="The pool grows, and lb1 dies 75 s later, when the other node takes the slots that moved for settled.",
+        budget=DEATH,
+        inject=deeds.kill_lb_node_long_after_change,
+        why="An LB node knows its own flows only: it settles a slot in which it saw none for a minute, while another"
+        " node's connections of that slot still are with the old owner.",
+    ),
+    Fault(
         name="instance-cut-off",
         sentence="lb1 alone cannot reach vm1 any more: the LB nodes' verdicts on it differ.",
         budget=OWN,
@@ -199,6 +215,14 @@ FAULTS: tuple[Fault, ...] = (
         hurt=_VM1,
     ),
 )
+
+# What a data centre suffers and this list does not: told in the report, so that nobody takes silence for a proof.
+ABSENT = {
+    "The database is gone for a minute": "the lab's is SQLite, a file that stays with who has it open.",
+    "An agent of another version": "an upgrade is a stop and a start here, of the same version.",
+    "A whole hypervisor dies": "that is the death of all of its instances at once, see `instance-dies`.",
+    "IPv6": "the lab is built with IPv4 only, for half of the noise.",
+}
 
 
 def choose(names: list[str], data_plane: DataPlaneName) -> tuple[Fault, ...]:

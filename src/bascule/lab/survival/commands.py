@@ -29,18 +29,20 @@ from bascule.lab.survival.scene import set_scene
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import InvalidInput
 
-EXAMPLES = "Examples: bascule lab survive lb-node-dies; bascule lab survive --all --report docs/survival.md"
-_FAULTS = "\n\n".join(f"{fault.name}: {fault.sentence}" for fault in FAULTS)
-HELP = f"""Break one thing while hundreds of connections go on, and show what it cost beside what it may cost.
+HELP = """Break one thing while hundreds of connections go on, and show what it cost beside what it may cost.
 
-Uses the lab of that name, or builds one and takes it away again. Exits with 1 when a budget was missed. The faults:
+Uses the lab of that name, or builds one and takes it away again. Exits with 1 when a budget was missed."""
+_FAULTS = "\n\n".join(f"{fault.name}: {fault.sentence}" for fault in FAULTS)
+EPILOG = f"""Examples: bascule lab survive lb-node-dies; bascule lab survive --all --report docs/survival.md
+
+The faults:
 
 {_FAULTS}"""
 
 
 def survive(
     *,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[FAULT]…", help="Which of those above.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[FAULT]…", help="Which of those below.")] = None,
     name: Name = "survive",
     everything: Annotated[bool, typer.Option("--all", help="Every fault, one after the other.")] = False,
     connections: Annotated[int, typer.Option(min=1, help="TCP connections that are open all the time.")] = 500,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from pyroute2 import IPRoute, NetlinkError
 
@@ -20,8 +21,10 @@ from bascule.lab.waiting import wait_until
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
-_NODE, _INSTANCE, _HYPERVISOR = "lb1", "vm1", "hv1"
+_NODE, _INSTANCE, _HYPERVISOR, _OTHER_HYPERVISOR = "lb1", "vm1", "hv1", "hv2"
 _AWAY = 3.0
+# Flows that nobody heard of for a minute are forgotten.
+_LONG = 75.0
 # Before every route of the lab.
 _FIRST = 10
 
@@ -198,11 +201,37 @@ def grow_pool(scene: Scene) -> None:
     _scale(scene, SERVING + 1)
 
 
+def migrate_instance(scene: Scene) -> None:
+    """An instance moves to the other hypervisor with its address; then the control plane is told."""
+    _move(scene, _OTHER_HYPERVISOR)
+
+
+def migrate_instance_back(scene: Scene) -> None:
+    """And back."""
+    _move(scene, _HYPERVISOR)
+
+
+def _move(scene: Scene, hypervisor: str) -> None:
+    network.move(scene.lab.name, scene.lab.topology, _INSTANCE, hypervisor)
+    scene.mark(f"{_INSTANCE} runs on {hypervisor}")
+    pool = UUID(scene.lab.instance_pools[scene.vip.version])
+    found = next(each for each in scene.admin.instance_pools.get(pool).instances if each.name == _INSTANCE)
+    scene.admin.instance_pools.update(pool, found.id, hypervisor=hypervisor)
+    scene.mark("the control plane is told")
+
+
 def kill_lb_node_during_change(scene: Scene) -> None:
     """A change of the pool and the death of an LB node together."""
     scene.api.request_scale(SERVING + 1)
     scene.mark("the pool grows")
     _pass_time(scene, 0.5)
+    kill_lb_node(scene)
+
+
+def kill_lb_node_long_after_change(scene: Scene) -> None:
+    """A change of the pool, and the death of an LB node when the change is long over."""
+    grow_pool(scene)
+    _pass_time(scene, _LONG)
     kill_lb_node(scene)
 
 

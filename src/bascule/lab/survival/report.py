@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
+from bascule.lab.survival.catalogue import ABSENT
 from bascule.lab.survival.measure import Effort, Outcome
 from bascule.lab.survival.verdict import Verdict
 from bascule.model.data_planes import DataPlaneName
@@ -102,6 +103,7 @@ def page(outcomes: Sequence[Outcome], *, data_plane: DataPlaneName, machine: str
         "| " + " | ".join((*_row(each), _budget(each), _SHORT[each.judgement.verdict])) + " |" for each in outcomes
     ]
     said = "\n".join(f"- `{each.fault.name}`: {each.fault.sentence}" for each in outcomes)
+    absent = "\n".join(f"- {what}: {why}" for what, why in ABSENT.items())
     misses = "\n".join(f"- {line}" for line in missed(outcomes)) or "None."
     return f"""\
 <!-- Written by `{command}`: do not edit. -->
@@ -113,7 +115,8 @@ Measured with the data plane `{data_plane.value}` in the lab: {_effort(outcomes[
 
     {command}
 
-The exit status is 1 when a budget was missed. What the product cannot do yet is not in the list.
+The exit status is 1 when a budget was missed. The figures of a busy machine are coarse: compare them with the column
+*noise*. *noise* as a verdict means that the budget was exceeded by less than that.
 
 {chr(10).join(rows)}
 
@@ -124,6 +127,10 @@ The exit status is 1 when a budget was missed. What the product cannot do yet is
 ## The faults
 
 {said}
+
+Not in the list:
+
+{absent}
 
 ## Missed budgets
 
