@@ -44,3 +44,10 @@ def test_an_instance_takes_only_its_own_connections_with_it(lab: Lab) -> None:
     assert own
     assert all(each.broken for each in own)
     assert outcome.figures.broken_elsewhere == 0
+
+
+def test_an_instance_moves_with_its_connections(lab: Lab) -> None:
+    """An instance that moves to the other hypervisor keeps its address and its connections, and so do all others."""
+    found = _endure(lab, "instance-migrated").figures
+    assert (found.broken, found.moved, found.moved_datagram_flows) == (0, 0, 0), found
+    assert found.well_after is not None

@@ -49,8 +49,11 @@ def test_noise_excuses_only_as_much_as_it_is(silence: float, noise: float, verdi
 
 
 def test_what_happened_before_the_fault_does_not_count() -> None:
-    """A silence that ended before the fault is none of its doing."""
-    assert _figures(_held(0.5, at=_FAULT - 1)).silence == 0.0
+    """A silence that ended before the fault is none of its doing: it is noise, and excuses as much later on."""
+    found = _figures(_held(0.5, at=_FAULT - 1), _held(0.4))
+    assert found.silence == pytest.approx(0.4)
+    assert found.noise == pytest.approx(0.5)
+    assert judge(found, _STRICT).verdict is Verdict.NOISE
 
 
 def test_a_broken_connection_misses_every_budget() -> None:

@@ -27,8 +27,9 @@ COLUMNS_TAUGHT = """\
 - **lost**: datagrams without an answer, of all that were sent.
 - **refused**: new connections that were refused, reset or not answered for five seconds.
 - **slowest new**: how long the slowest new connection took until its instance spoke.
-- **noise**: the longest silence of a connection straight to an instance, past the LB nodes, in the same loop at the
-  same time: what the machine itself did. A silence is a miss only when it exceeds the budget by more than this.
+- **noise**: what the machine itself did: the longest silence of a connection straight to an instance, past the LB
+  nodes, in the same loop at the same time, or of any flow before the fault. A silence is a miss only when it exceeds
+  the budget by more than this.
 - **well after**: seconds from the fault until the last silence above 50 ms plus noise ended, the last connection was
   refused, or the last one broke. A fault that is undone meanwhile (a session that is back) counts from its beginning.
 - **budget**: what is allowed. *own* means: connections of the hurt instance may break, and new ones may be refused."""

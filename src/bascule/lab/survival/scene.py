@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from secrets import token_hex
 from time import monotonic
-from uuid import UUID
 
 from bascule.client.clients import AdminClient
 from bascule.lab import faults, network, processes, traffic
@@ -34,7 +33,6 @@ class Scene:
     lab: Lab
     api: ControlPlane
     admin: AdminClient
-    id: UUID
     vip: IPAddress
     marks: list[tuple[float, str]] = field(default_factory=list)
     clock: Callable[[], float] = monotonic
@@ -103,7 +101,7 @@ def set_scene(lab: Lab, api: ControlPlane, admin: AdminClient) -> Iterator[Scene
     created = api.create_load_balancer(f"survival-{token_hex(4)}")
     for port in (WEB, WHO):
         api.add_service(created, port)
-    scene = Scene(lab=lab, api=api, admin=admin, id=created.id, vip=created.ip)
+    scene = Scene(lab=lab, api=api, admin=admin, vip=created.ip)
     try:
         scene.make_whole()
         yield scene

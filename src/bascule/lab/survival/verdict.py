@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from bascule.lab.survival.flows import Kind, Record
 
@@ -36,8 +37,8 @@ class Figures:
     """One fault in numbers. Times are seconds; `well_after` is None when all was not well in the end.
 
     `broken` and `silence` are of flows through the VIP; `broken_elsewhere` and `silence_elsewhere` leave out those of
-    the instances that the fault hurts. `noise` is the longest silence of a control connection: of those straight to
-    an instance that the fault does not hurt.
+    the instances that the fault hurts. `noise` is the longest silence that is none of the fault's doing: of a control
+    connection to an instance that the fault does not hurt, or of any flow before the fault.
     """
 
     connections: int
@@ -80,7 +81,7 @@ def figures(
     broken = [each for each in tcp if each.broken]
     refused = [each for each in tcp if each.refused]
     others = [each for each in flows if each.instance not in hurt]
-    noise = _longest(controls, interval, fault_at)
+    noise = max(_longest(controls, interval), _longest(everyone, interval, until=fault_at))
     return Figures(
         connections=sum(each.kind is Kind.HELD for each in flows),
         datagram_flows=len(datagrams),
@@ -104,7 +105,7 @@ def figures(
 
 
 def judge(found: Figures, budget: Budget) -> Judgement:
-    """Compare. A silence that exceeds the budget by no more than the controls' own is the machine's, not ours."""
+    """Compare. A silence that exceeds the budget by no more than the noise is the machine's, not ours."""
     missed = []
     broken = found.broken_elsewhere if budget.own else found.broken
     if broken:
@@ -138,9 +139,9 @@ def curve(
     return tuple((index * step, value) for index, value in enumerate(worst))
 
 
-def _longest(records: Iterable[Record], interval: float, since: float) -> float:
-    """The longest time that nobody was heard beyond the pause between two heartbeats."""
-    gaps = (stop - start - interval for each in records for start, stop in each.gaps if stop > since)
+def _longest(records: Iterable[Record], interval: float, since: float = -inf, *, until: float = inf) -> float:
+    """The longest silence, beyond the pause between two heartbeats, that ended between the two moments."""
+    gaps = (stop - start - interval for each in records for start, stop in each.gaps if since < stop <= until)
     return max(gaps, default=0.0)
 
 
