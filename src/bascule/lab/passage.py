@@ -18,7 +18,7 @@ from bascule import native
 from bascule.lab.network import namespace
 from bascule.lab.state import Lab
 from bascule.lab.topology import VIPS, Role
-from bascule.system.bpf import BpfObject, attach_tc, detach_tc
+from bascule.system.bpf import BpfObject, attach_tc, attached_tc, detach_tc
 from bascule.system.bpffs import ensure_bpffs
 from bascule.system.namespaces import call_in
 
@@ -95,11 +95,13 @@ def block(lab: Lab, node: str) -> None:
 
 
 def unblock(lab: Lab, node: str) -> None:
-    """Let packets pass again."""
+    """Let packets pass again; fine when they do."""
 
     def detach() -> None:
+        index = socket.if_nametoindex(node)
         for egress in (False, True):
-            detach_tc(socket.if_nametoindex(node), egress=egress, priority=_BLOCK)
+            if attached_tc(index, egress=egress, priority=_BLOCK):
+                detach_tc(index, egress=egress, priority=_BLOCK)
 
     call_in(namespace(lab.name, "router"), detach)
 

@@ -65,6 +65,13 @@ def test_a_silence_is_written_down_when_it_ends() -> None:
     assert not record.broken
 
 
+def test_waiting_for_the_others_is_no_silence() -> None:
+    """What passes between the greeting and the beginning of the measurement is not written down."""
+    flow = _flow()
+    flow.begin(9.0)
+    assert flow.finish(_exchange(flow, 3, begin=9.01)).gaps == ()
+
+
 def test_a_silence_that_does_not_end_is_a_gap_and_then_a_break() -> None:
     """What is silent in the end counts until the end; beyond patience the connection is broken."""
     for extra, broken in ((-1.0, ""), (0.5, "no answer in time")):

@@ -90,7 +90,7 @@ def test_all_is_well_after_the_last_trouble() -> None:
     assert _figures(silent, slow).well_after == pytest.approx(2.0)
     refused = replace(_held(kind=Kind.NEW), began=_FAULT + 3, refused="Connection refused")
     assert _figures(silent, slow, refused).well_after == pytest.approx(3.0)
-    assert _figures(silent, _held(4.0, at=_END)).well_after is None
+    assert _figures(silent, _held(4.0, at=_END + 1.5)).well_after is None
 
 
 def test_moves_and_losses_are_counted() -> None:

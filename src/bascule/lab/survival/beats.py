@@ -113,6 +113,9 @@ class Beats:
         plan, now = self._plan, self._clock()
         step = plan.interval / max(1, len(self._lines))
         self._due.extend((now + index * step, line) for index, line in enumerate(self._lines))
+        for line in self._lines:
+            # It is first asked up to an interval later.
+            line.flow.begin(now + plan.interval)
         self._selector.register(stop, selectors.EVENT_READ, None)
         next_new = now if plan.rate else float("inf")
         end = float("inf")

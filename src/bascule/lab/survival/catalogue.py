@@ -78,6 +78,8 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         prepare=deeds.kill_lb_node_and_wait,
         inject=deeds.revive_lb_node,
+        why="lb1's BIRD outlived its agent: it draws packets as soon as the link is back, before there is an agent that"
+        " looks after the way out.",
     ),
     Fault(
         name="lb-processes-die",
@@ -180,15 +182,15 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         inject=deeds.migrate_instance,
         undo=deeds.migrate_instance_back,
-        why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets.",
+        why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets, nor does"
+        " it translate what the instance still says, which the client may answer with a reset.",
     ),
     Fault(
         name="lb-node-dies-during-change",
         sentence="The pool grows, and lb1 dies half a second after the change was asked for.",
         budget=DEATH,
         inject=deeds.kill_lb_node_during_change,
-        why=_RETRANSMISSION + " A connection that began in a slot that just moved is known to the dead node only"
-        " (decisions/0001-slot-history.md).",
+        why=_MOVED_SLOTS,
     ),
     Fault(
         name="lb-node-dies-after-change",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -25,8 +23,8 @@ _NODE, _INSTANCE, _HYPERVISOR, _OTHER_HYPERVISOR = "lb1", "vm1", "hv1", "hv2"
 _AWAY = 3.0
 # Flows that nobody heard of for a minute are forgotten.
 _LONG = 75.0
-# Before every route of the lab.
-_FIRST = 10
+# The routing tables by which a node reaches instances: everybody's, and that of IPVS's tunnels (`topology`).
+_MAIN, _TUNNELS = 254, 100
 
 
 def kill_lb_node(scene: Scene) -> None:
@@ -251,18 +249,19 @@ def _blackhole(scene: Scene, what: str) -> None:
 
     def body() -> None:
         with IPRoute() as ip:
-            way = {"dst": f"{address}/{address.max_prefixlen}", "type": "blackhole"}
-            ip.route(what, **way)
-            with suppress(NetlinkError):  # where tunnels have a table of their own
-                ip.route(what, **way, table=100)
+            for table in (_MAIN, _TUNNELS):
+                try:
+                    ip.route(what, dst=f"{address}/{address.max_prefixlen}", type="blackhole", table=table)
+                except NetlinkError:
+                    if what == "add":  # what is gone already is fine
+                        raise
 
     call_in(namespace(scene.lab.name, _NODE), body)
 
 
 def _scale(scene: Scene, size: int) -> None:
-    operations: Callable[[], None] = partial(scene.api.scale, size)
     scene.mark(f"a pool of {size} is asked for")
-    operations()
+    scene.api.scale(size)
     scene.mark(f"a pool of {size} serves")
 
 

@@ -72,6 +72,11 @@ class Flow:
         self.opening = now - self.began
         self._last = now
 
+    def begin(self, now: float) -> None:
+        """The measurement begins: how long the others took to open was no silence."""
+        if self._last:
+            self._last = now
+
     def beat(self, now: float) -> int:
         """The number to send next."""
         self.sent += 1

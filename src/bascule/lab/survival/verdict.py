@@ -11,6 +11,8 @@ from bascule.lab.survival.flows import Kind, Record
 
 # Of those that the fault hurts nothing is expected; what else is silent for longer than this is not well yet.
 _UNWELL = 0.05
+# The books are closed a moment after the end: a silence that lasted until then has not ended.
+_STILL = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ def _well_after(
             silences.append(each.began)
         if each.broken:
             silences.append(each.broken_at)
-        elif any(stop >= ended_at for stop in silences):
+        elif any(stop >= ended_at + _STILL for stop in silences):
             return None
         last = max(last, *silences, fault_at)
     return last - fault_at
