@@ -128,6 +128,6 @@ def _lab(name: str, shape: Shape) -> Iterator[Lab]:
 
 
 def _machine() -> str:
-    kernel = f"Linux {platform.release()} on {platform.machine()}, {os.cpu_count()} CPUs"
+    kernel = f"Linux {platform.release().partition('-')[0]} on {platform.machine()}, {os.cpu_count()} CPUs"
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     return f"The machine: {kernel}; its load averages in the end were {load}, by whatever else it did."
