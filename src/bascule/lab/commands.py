@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any
 
@@ -17,8 +16,10 @@ from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
+from bascule.lab.options import CheckInterval, DataPlane, ForwardingOption, Name, Output
 from bascule.lab.shape import DatabaseKind, EventsFrom, Shape, usual_forwarding
 from bascule.lab.state import Lab
+from bascule.lab.survival import commands as survival
 from bascule.lab.traffic import Tally, Target
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import InvalidInput, NotFound
@@ -27,36 +28,10 @@ from bascule.system.namespaces import call_in
 
 lab_app = typer.Typer(help="A data centre in network namespaces: build it, look at it, send traffic, break it.")
 
-Name = Annotated[str, typer.Option("--name", "-n", help="Which lab; several can live side by side.")]
-
-
-class Output(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class Forwarding(StrEnum):
-    """The forwardings that a lab can run."""
-
-    EBPF = "ebpf"
-    NETFILTER = "netfilter"
-
-
-DataPlane = Annotated[DataPlaneName, typer.Option(help="What the LB nodes run.")]
-ForwardingOption = Annotated[
-    Forwarding | None,
-    typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
-]
-
 Database = Annotated[DatabaseKind, typer.Option(help="Where the control plane keeps the expected state.")]
 Events = Annotated[EventsFrom, typer.Option(help="Where it hears events of machines.")]
 Orchestrators = Annotated[int, typer.Option(min=1, max=9, help="How many share the work.")]
 IPv6 = Annotated[bool, typer.Option(help="IPv6 beside IPv4.")]
-CheckInterval = Annotated[
-    int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
-]
 
 
 @lab_app.command()
@@ -210,6 +185,9 @@ def demo(
     )
     held = run_demo(name, shape, exchanges=exchanges, keep=keep, console=Console())
     raise typer.Exit(0 if held else 1)
+
+
+lab_app.command(name="survive", help=survival.HELP, epilog=survival.EPILOG)(survival.survive)
 
 
 def _lab_with(node: str, name: str) -> Lab:

@@ -24,12 +24,12 @@ class Held:
     name: str = field(default="")
 
     def __post_init__(self) -> None:
-        self.name = self._ask("HOLD\n?\n")
+        self.name = self._ask("HOLD\n")
 
     def beat(self) -> str:
         """ "" when the same instance still answers, what happened otherwise."""
         try:
-            name = self._ask("?\n")
+            name = self._ask("?\n").partition(" ")[0]
         except OSError as error:
             return error.strerror or str(error)
         return "" if name == self.name else f"{name or 'nobody'} answered in place of {self.name}"

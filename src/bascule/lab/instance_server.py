@@ -4,8 +4,10 @@
     GET  /bytes/<n>   n bytes
     PUT  /bytes       answers how many bytes came, and their SHA-256
     GET  /healthz     200, or what POST /healthz last set ("200" or "503" as its body)
-    HOLD              not HTTP: every line that follows is answered with the instance's name
-    any UDP datagram  the same JSON as GET /, with what was sent as "echo"
+    HOLD              not HTTP: answered with the instance's name; await that, then every line is answered with the
+                      name, a space and the line
+    HOLD words        as a UDP datagram: answered with the name, a space and the words
+    other datagrams   the same JSON as GET /, with what was sent as "echo"
 
 Run as `python -m bascule.lab.instance_server NAME PORT ADDRESS…`. Standard library only, so that it starts at once.
 """
@@ -23,6 +25,7 @@ from itertools import repeat
 from typing import cast
 
 _BLOCK = bytes(range(256)) * 256
+_HOLD = b"HOLD "
 
 
 class Instance:
@@ -42,16 +45,18 @@ class Instance:
         self.connections += 1
         try:
             line = await reader.readline()
-            await (self._hold(reader, writer) if line.strip() == b"HOLD" else self._http(line, reader, writer))
+            await (self._hold(writer) if line.strip() == b"HOLD" else self._http(line, reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass  # the client left, or spoke something else: nothing to answer
         finally:
             writer.close()
 
-    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readline():
-            writer.write(f"{self.name}\n".encode())
-            await writer.drain()
+    async def _hold(self, writer: asyncio.StreamWriter) -> None:
+        # Thousands of heartbeats a second are too many for a stream with its buffers and tasks.
+        held = HeldConnection(self.name, writer.transport)
+        writer.transport.set_protocol(held)
+        writer.transport.write(f"{self.name}\n".encode())
+        await held.ended
 
     async def _http(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, path, _ = line.decode("latin-1").split()
@@ -72,6 +77,27 @@ class Instance:
             await _answer(writer, HTTPStatus.OK, self.about(client, address))
 
 
+class HeldConnection(asyncio.Protocol):
+    """Answers every line with the instance's name, a space and the line."""
+
+    def __init__(self, name: str, transport: asyncio.WriteTransport) -> None:
+        self._head = f"{name} ".encode()
+        self._transport = transport
+        self._rest = b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the lines that are complete."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._transport.write(b"".join(self._head + line + b"\n" for line in lines))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go; why it ended is all one."""
+        del exc
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 class DatagramServer(asyncio.DatagramProtocol):
     """Answers every datagram with who answers and whom it sees."""
 
@@ -84,6 +110,9 @@ class DatagramServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one datagram."""
+        if data.startswith(_HOLD):
+            self._transport.sendto(self._instance.name.encode() + data[len(_HOLD) - 1 :], addr)
+            return
         answer = self._instance.about(addr[0], self._transport.get_extra_info("sockname")[0]) | {
             "echo": data.decode("latin-1")
         }

@@ -46,7 +46,7 @@ def tell(lab: Lab, told: list[MachineEvent]) -> None:
 
 
 def move(lab: Lab, name: str, hypervisor: str) -> Lab:
-    """Pull the cable of an instance and plug it into another hypervisor, routes included; nobody is told.
+    """Move an instance to another hypervisor with its addresses and connections, routes included; nobody is told.
 
     Returns the lab as it is then. Raises NotFound.
     """

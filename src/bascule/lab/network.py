@@ -13,7 +13,7 @@ from typing import Any
 from pyroute2 import IPRoute, NetlinkError, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
-from bascule.lab.topology import End, Host, Link, Route, Rule, Topology
+from bascule.lab.topology import End, Host, Link, Role, Route, Rule, Topology
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import NAMESPACES, T, call_in
 
@@ -84,12 +84,22 @@ def add_routes(lab: str, host: Host) -> None:
 
 
 def replug(lab: str, topology: Topology, link: Link) -> None:
-    """Pull the lower host's cable, and plug it in where the link ends; routes of both ends and beyond follow."""
-    _in_host(lab, link.lower.host, lambda ip: ip.link("del", index=_index(ip, link.lower.interface)))
-    _plug_in(lab, link)
-    end = topology.host(link.upper.host)
-    for host in (topology.host(link.lower.host), end, topology.host(end.uplink)):
+    """Hand the far end of an instance's cable to the hypervisor where the link ends now; the instance never stops.
+
+    Its addresses stay, and routes of both hypervisors and the router follow.
+    """
+    there = topology.host(link.upper.host)
+    for other in topology.of_role(Role.HYPERVISOR):
+        if other is not there:
+            _in_host(lab, other.name, partial(_hand_over, link.upper.interface, namespace(lab, there.name)))
+    _in_host(lab, there.name, partial(_configure, link.upper))
+    for host in (there, topology.host(there.uplink)):
         add_routes(lab, host)
+
+
+def _hand_over(interface: str, target: str, ip: IPRoute) -> None:
+    for index in ip.link_lookup(ifname=interface):
+        ip.link("set", index=index, net_ns_fd=target)
 
 
 def link_is_up(lab: str, host: str, interface: str) -> bool:

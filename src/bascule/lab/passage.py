@@ -18,10 +18,11 @@ from bascule import native
 from bascule.lab.network import namespace
 from bascule.lab.state import Lab
 from bascule.lab.topology import VIPS, Role
-from bascule.system.bpf import BpfObject, attach_tc
+from bascule.system.bpf import BpfObject, attach_tc, attached_tc, detach_tc
 from bascule.system.bpffs import ensure_bpffs
 from bascule.system.namespaces import call_in
 
+_BLOCK = 2  # after the counters
 _OBJECT = native.DIRECTORY / "lab_passage.bpf.o"
 _PROGRAMS = {Role.CLIENT: "from_client", Role.LB_NODE: "from_lb_node", Role.HYPERVISOR: "from_hypervisor"}
 # In the order of `enum counter` of bpf/lab_passage.bpf.c
@@ -77,6 +78,32 @@ def read(lab: Lab) -> Passage:
     finally:
         programs.close()
     return Passage(**dict(zip(_COUNTERS, amounts, strict=True)))
+
+
+def block(lab: Lab, node: str) -> None:
+    """Let nothing pass between the router and a node any more, while its link stays up."""
+    programs = BpfObject(_OBJECT, read_only_data=_vips(), pin_maps_under=_pins(lab))
+
+    def attach() -> None:
+        for egress in (False, True):
+            attach_tc(socket.if_nametoindex(node), programs.program("nothing_passes"), egress=egress, priority=_BLOCK)
+
+    try:
+        call_in(namespace(lab.name, "router"), attach)
+    finally:
+        programs.close()
+
+
+def unblock(lab: Lab, node: str) -> None:
+    """Let packets pass again; fine when they do."""
+
+    def detach() -> None:
+        index = socket.if_nametoindex(node)
+        for egress in (False, True):
+            if attached_tc(index, egress=egress, priority=_BLOCK):
+                detach_tc(index, egress=egress, priority=_BLOCK)
+
+    call_in(namespace(lab.name, "router"), detach)
 
 
 def total(values: Sequence[bytes]) -> tuple[int, int]:

@@ -136,6 +136,16 @@ def processes_of(name: str) -> Iterator[Process]:
                 yield Process(pid, started)
 
 
+def living_in(name: str) -> Iterator[Process]:
+    """Every process whose network is that namespace, this one excepted."""
+    inode = (NAMESPACES / name).stat().st_ino
+    for pid in (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()):
+        with contextlib.suppress(OSError):
+            started = _start_time(pid)
+            if (_PROC / str(pid) / "ns/net").stat().st_ino == inode and started is not None and pid != os.getpid():
+                yield Process(pid, started)
+
+
 def _record(lab: Lab, title: str) -> Path:
     folder = lab.directory / "processes"
     folder.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ def _words(error: OSError | ValueError) -> str:
 
 async def _ask_tcp(target: Target, source: str) -> bytes:
     loop = asyncio.get_running_loop()
-    with _socket(socket.SOCK_STREAM, source) as connection:
+    with client_socket(socket.SOCK_STREAM, source) as connection:
         await loop.sock_connect(connection, (str(target.address), target.port))
         await loop.sock_sendall(connection, _REQUEST)
         answer = bytearray()
@@ -137,13 +137,14 @@ async def _ask_tcp(target: Target, source: str) -> bytes:
 
 async def _ask_udp(target: Target, source: str) -> bytes:
     loop = asyncio.get_running_loop()
-    with _socket(socket.SOCK_DGRAM, source) as connection:
+    with client_socket(socket.SOCK_DGRAM, source) as connection:
         await loop.sock_connect(connection, (str(target.address), target.port))
         await loop.sock_sendall(connection, b"who?")
         return await loop.sock_recv(connection, 65536)
 
 
-def _socket(kind: socket.SocketKind, source: str) -> socket.socket:
+def client_socket(kind: socket.SocketKind, source: str) -> socket.socket:
+    """A socket that does not block, bound to an address of the client's."""
     made = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, kind)
     made.setblocking(False)
     # Choosing the port only when the peer is known lets one address hold 28,000 connections to each of many peers.

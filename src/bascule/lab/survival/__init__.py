@@ -1,0 +1,1 @@
+"""What survives a fault, measured: flows through a VIP that never pause, one fault, a verdict against a budget."""

@@ -1,0 +1,236 @@
+"""The faults that can be survived, each with its budget, how it is done and how it is undone.
+
+What undoing needs beyond `Scene.make_whole` stands in `undo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
+from bascule.lab.survival import deeds
+from bascule.lab.survival.scene import Scene
+from bascule.lab.survival.verdict import Budget
+from bascule.model.data_planes import DataPlaneName
+from bascule.model.errors import NotFound
+
+DEATH, CHANGE = Budget(silence=0.3), Budget(silence=0.05)
+OWN = Budget(silence=0.05, own=True)
+Deed = Callable[[Scene], None]
+
+
+def _nothing(_scene: Scene) -> None:
+    """Nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault. `prepare` is done before the flows begin; `hurt` are instances whose own flows it must hurt.
+
+    `why` says which budget cannot be met, and why not; it is told only when the budget was missed.
+    """
+
+    name: str
+    sentence: str
+    budget: Budget
+    inject: Deed
+    prepare: Deed = _nothing
+    undo: Deed = _nothing
+    hurt: frozenset[str] = frozenset()
+    data_planes: frozenset[DataPlaneName] = frozenset(DataPlaneName)
+    why: str = ""
+
+
+_VM1 = frozenset({"vm1"})
+_RETRANSMISSION = (
+    "A packet that was inside the node is lost, and TCP sends it again after at least 200 ms (Linux's least"
+    " retransmission time-out), doubled each time: a path that is back after 100 ms is heard of after 200 to 600 ms."
+)
+_MOVED_SLOTS = (
+    "A connection that began in a slot which a change just moved is known to one LB node only: the other one sends it"
+    " to the slot's old owner (decisions/0001-slot-history.md)."
+)
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        name="nothing", sentence="Nothing is done: what this machine does by itself.", budget=CHANGE, inject=_nothing
+    ),
+    Fault(
+        name="lb-node-dies",
+        sentence="lb1's agent gets a kill -9 and its cable is dead.",
+        budget=DEATH,
+        inject=deeds.kill_lb_node,
+        why=_RETRANSMISSION,
+    ),
+    Fault(
+        name="lb-node-hangs",
+        sentence="Nothing passes between lb1 and the router, while its link stays up, as behind a switch.",
+        budget=DEATH,
+        inject=deeds.hang_lb_node,
+        undo=deeds.unhang_lb_node,
+        why=f"Only BFD notices, {BFD_MULTIPLIER} times {BFD_INTERVAL_MS} ms after the last packet: the lab is patient,"
+        " so that sessions do not flap on a busy machine. " + _RETRANSMISSION,
+    ),
+    Fault(
+        name="lb-node-returns",
+        sentence="lb1, dead before, comes back: cable and agent.",
+        budget=CHANGE,
+        prepare=deeds.kill_lb_node_and_wait,
+        inject=deeds.revive_lb_node,
+        why="lb1's BIRD outlived its agent: it draws packets as soon as the link is back, before there is an agent that"
+        " looks after the way out.",
+    ),
+    Fault(
+        name="lb-processes-die",
+        sentence="All processes of lb1 get a kill -9: agent and BIRD; its kernel lives.",
+        budget=DEATH,
+        inject=deeds.kill_lb_processes,
+        why=_RETRANSMISSION,
+    ),
+    Fault(
+        name="lb-node-drained",
+        sentence="lb1 is disabled (`bascule node disable`): its load balancers leave it.",
+        budget=CHANGE,
+        inject=deeds.drain_lb_node,
+    ),
+    Fault(
+        name="lb-node-added",
+        sentence="lb1, disabled before, is enabled (`bascule node enable`): load balancers come to it.",
+        budget=CHANGE,
+        prepare=deeds.drain_lb_node,
+        inject=deeds.add_lb_node,
+    ),
+    Fault(
+        name="lb-agent-restarted",
+        sentence="lb1's agent gets a kill -9 and is started again.",
+        budget=CHANGE,
+        inject=deeds.restart_lb_agent,
+    ),
+    Fault(
+        name="lb-agent-upgraded",
+        sentence="lb1's agent ends in good order and its successor starts, as a package's upgrade has it.",
+        budget=CHANGE,
+        inject=deeds.upgrade_lb_agent,
+    ),
+    Fault(
+        name="control-plane-killed",
+        sentence="Orchestrator and API get a kill -9 and are away for three seconds.",
+        budget=CHANGE,
+        inject=deeds.kill_control_plane,
+    ),
+    Fault(
+        name="keepalived-reloaded",
+        sentence="Every keepalived of lb1 reads its configuration again (SIGHUP).",
+        budget=CHANGE,
+        inject=deeds.reload_keepalived,
+        data_planes=frozenset({DataPlaneName.KEEPALIVED}),
+    ),
+    Fault(
+        name="bird-restarted",
+        sentence="lb1's BIRD ends (SIGTERM); its agent starts it again.",
+        budget=CHANGE,
+        inject=deeds.restart_bird,
+    ),
+    Fault(
+        name="bgp-session-lost",
+        sentence="The router closes its BGP session with lb1, and opens it again three seconds later.",
+        budget=CHANGE,
+        inject=deeds.lose_bgp_session,
+    ),
+    Fault(
+        name="bfd-silent",
+        sentence="Nothing of lb1's BFD reaches the router, while its link stays up; three seconds later it does again.",
+        budget=CHANGE,
+        inject=deeds.silence_bfd,
+    ),
+    Fault(
+        name="vip-deleted",
+        sentence="Somebody deletes the VIP on lb1 by hand: its route, and its address wherever it is.",
+        budget=CHANGE,
+        inject=deeds.delete_vip,
+    ),
+    Fault(
+        name="instance-dies",
+        sentence="vm1's server gets a kill -9.",
+        budget=OWN,
+        inject=deeds.kill_instance,
+        hurt=_VM1,
+    ),
+    Fault(
+        name="instance-drained",
+        sentence="The pool shrinks from three instances to two.",
+        budget=CHANGE,
+        inject=deeds.shrink_pool,
+        why="Nothing drains: hypervisors forget an instance that leaves its pool at once, with the connections it has.",
+    ),
+    Fault(
+        name="instance-added",
+        sentence="The pool grows from three instances to four.",
+        budget=CHANGE,
+        inject=deeds.grow_pool,
+    ),
+    Fault(
+        name="hypervisor-agent-restarted",
+        sentence="hv1's agent gets a kill -9 and is started again.",
+        budget=CHANGE,
+        inject=deeds.restart_hypervisor_agent,
+    ),
+    Fault(
+        name="instance-migrated",
+        sentence="vm1 moves to hv2 with its address and its connections; the control plane is told right after.",
+        budget=CHANGE,
+        inject=deeds.migrate_instance,
+        undo=deeds.migrate_instance_back,
+        why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets, nor does"
+        " it translate what the instance still says, which the client may answer with a reset.",
+    ),
+    Fault(
+        name="lb-node-dies-during-change",
+        sentence="The pool grows, and lb1 dies half a second after the change was asked for.",
+        budget=DEATH,
+        inject=deeds.kill_lb_node_during_change,
+        why=_MOVED_SLOTS,
+    ),
+    Fault(
+        name="lb-node-dies-after-change",
+        sentence="The pool has just grown, connections begin in slots that moved, and lb1 dies.",
+        budget=DEATH,
+        prepare=deeds.grow_pool,
+        inject=deeds.kill_lb_node,
+        why=_MOVED_SLOTS,
+    ),
+    Fault(
+        name="lb-node-dies-long-after",
+        sentence="The pool grows, and lb1 dies 75 s later, when the other node takes the slots that moved for settled.",
+        budget=DEATH,
+        inject=deeds.kill_lb_node_long_after_change,
+        why="An LB node knows its own flows only: it settles a slot in which it saw none for a minute, while another"
+        " node's connections of that slot still are with the old owner.",
+    ),
+    Fault(
+        name="instance-cut-off",
+        sentence="lb1 alone cannot reach vm1 any more: the LB nodes' verdicts on it differ.",
+        budget=OWN,
+        inject=deeds.cut_off_instance,
+        undo=deeds.reconnect_instance,
+        hurt=_VM1,
+    ),
+)
+
+# What a data centre suffers and this list does not: told in the report, so that nobody takes silence for a proof.
+ABSENT = {
+    "The database is gone for a minute": "the lab's is SQLite, a file that stays with who has it open.",
+    "An agent of another version": "an upgrade is a stop and a start here, of the same version.",
+    "A whole hypervisor dies": "that is the death of all of its instances at once, see `instance-dies`.",
+    "IPv6": "the lab is built with IPv4 only, for half of the noise.",
+}
+
+
+def choose(names: list[str], data_plane: DataPlaneName) -> tuple[Fault, ...]:
+    """The faults of these names, all that the data plane knows when there are none. Raises NotFound."""
+    able = {fault.name: fault for fault in FAULTS if data_plane in fault.data_planes}
+    for name in names:
+        if name not in able:
+            raise NotFound(f"There is no fault {name} with {data_plane.value}: choose among {', '.join(able)}.")
+    return tuple(able[name] for name in names) or tuple(able.values())

@@ -1,0 +1,296 @@
+"""What is done to the lab: each deed returns as soon as it is done, and marks what it did."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+from pyroute2 import IPRoute, NetlinkError
+
+from bascule.lab import faults, machines, network, passage, processes
+from bascule.lab.network import namespace
+from bascule.lab.readiness import wait_for_programs
+from bascule.lab.roster import api_program, orchestrator_program
+from bascule.lab.survival.scene import SERVING, Scene
+from bascule.lab.waiting import wait_until
+from bascule.system.commands import run
+from bascule.system.namespaces import call_in
+
+_NODE, _INSTANCE, _HYPERVISOR, _OTHER_HYPERVISOR = "lb1", "vm1", "hv1", "hv2"
+_AWAY = 3.0
+# Flows that nobody heard of for a minute are forgotten.
+_LONG = 75.0
+# The routing tables by which a node reaches instances: everybody's, and that of IPVS's tunnels (`topology`).
+_MAIN, _TUNNELS = 254, 100
+
+
+def kill_lb_node(scene: Scene) -> None:
+    """A machine's death: no cable, no agent. The cable goes first, as the agent's end takes a moment."""
+    faults.pull_cable(scene.lab, _NODE)
+    faults.kill(scene.lab, f"{_NODE}-agent")
+    scene.mark(f"{_NODE} is dead")
+
+
+def kill_lb_node_and_wait(scene: Scene) -> None:
+    """The same, until the router knows."""
+    kill_lb_node(scene)
+    scene.wait_until_carried_by(*_others(scene))
+
+
+def hang_lb_node(scene: Scene) -> None:
+    """Nothing passes between an LB node and the router, whose link stays up."""
+    passage.block(scene.lab, _NODE)
+    scene.mark(f"{_NODE} hangs")
+    scene.wait_until_carried_by(*_others(scene))
+    scene.mark("the router withdrew the route")
+
+
+def unhang_lb_node(scene: Scene) -> None:
+    """Let packets pass again."""
+    passage.unblock(scene.lab, _NODE)
+
+
+def revive_lb_node(scene: Scene) -> None:
+    """The machine is back, and carries the VIP again."""
+    faults.revive_node(scene.lab, _NODE)
+    scene.mark(f"{_NODE} is back")
+    scene.wait_until_carried_by(*scene.lb_nodes())
+    scene.mark(f"{_NODE} carries the VIP")
+
+
+def kill_lb_processes(scene: Scene) -> None:
+    """Every process of an LB node."""
+    faults.kill(scene.lab, f"{_NODE}-agent")
+    for process in _processes_in(scene, _NODE):
+        processes.kill(process)
+    scene.mark(f"{_NODE}'s processes are dead")
+
+
+def drain_lb_node(scene: Scene) -> None:
+    """Disable an LB node, until the router no longer uses it."""
+    scene.enable_node(_NODE, enabled=False)
+    scene.mark(f"{_NODE} is disabled")
+    scene.wait_until_carried_by(*_others(scene))
+    scene.mark(f"{_NODE} carries nothing")
+
+
+def add_lb_node(scene: Scene) -> None:
+    """Enable an LB node, until the router uses it."""
+    scene.enable_node(_NODE, enabled=True)
+    scene.mark(f"{_NODE} is enabled")
+    scene.wait_until_carried_by(*scene.lb_nodes())
+    scene.mark(f"{_NODE} carries the VIP")
+
+
+def restart_lb_agent(scene: Scene) -> None:
+    """Kill an LB agent and start it."""
+    _restart(scene, _NODE)
+
+
+def restart_hypervisor_agent(scene: Scene) -> None:
+    """Kill a hypervisor agent and start it."""
+    _restart(scene, _HYPERVISOR)
+
+
+def upgrade_lb_agent(scene: Scene) -> None:
+    """End an LB agent in good order and start its successor."""
+    process = processes.find(scene.lab, f"{_NODE}-agent")
+    os.kill(process.pid, signal.SIGTERM)
+    wait_until(lambda: processes.running(scene.lab, f"{_NODE}-agent") is None, what="The agent's end", every=0.01)
+    scene.mark(f"{_NODE}'s agent ended")
+    faults.restart_agent(scene.lab, _NODE)
+    scene.mark("its successor answers")
+
+
+def kill_control_plane(scene: Scene) -> None:
+    """Kill orchestrator and API, and start them again later."""
+    programs = (orchestrator_program(scene.lab), api_program(scene.lab))
+    for program in programs:
+        faults.kill(scene.lab, program.title)
+    scene.mark("orchestrator and API are dead")
+    _pass_time(scene)
+    for program in programs:
+        processes.start(scene.lab, program)
+    wait_for_programs(scene.lab, programs)
+    scene.mark("they are back")
+
+
+def reload_keepalived(scene: Scene) -> None:
+    """Have every keepalived of an LB node read its configuration again."""
+    found = [each for each in _processes_in(scene, _NODE) if _name(each.pid) == "keepalived"]
+    ours = {each.pid for each in found}
+    for process in found:
+        # Its children hear of it from their parent.
+        if _parent(process.pid) not in ours:
+            os.kill(process.pid, signal.SIGHUP)
+    scene.mark("keepalived reloads")
+
+
+def restart_bird(scene: Scene) -> None:
+    """End an LB node's BIRD; its agent starts it within its next pass."""
+    for process in _processes_in(scene, _NODE):
+        if _name(process.pid) == "bird":
+            os.kill(process.pid, signal.SIGTERM)
+    scene.mark("BIRD ends")
+    wait_until(lambda: scene.carried_by() == _others(scene), what="The withdrawal", every=0.01)
+    scene.mark("the router withdrew the route")
+    scene.wait_until_carried_by(*scene.lb_nodes())
+    scene.mark("BIRD is back")
+
+
+def lose_bgp_session(scene: Scene) -> None:
+    """Have the router close a session and open it again."""
+    control = f"{scene.lab.folder('router')}/bird.ctl"
+    session = f"{_NODE}_ipv{scene.vip.version}"
+    run(["birdc", "-s", control, "disable", session])
+    scene.mark("the session is closed")
+    _pass_time(scene)
+    run(["birdc", "-s", control, "enable", session])
+    scene.mark("the router opens it again")
+    scene.wait_until_carried_by(*scene.lb_nodes())
+    scene.mark("the route is back")
+
+
+def silence_bfd(scene: Scene) -> None:
+    """Drop a node's BFD for a while; it forwards meanwhile."""
+    faults.silence_routing(scene.lab, _NODE)
+    scene.mark("BFD is silent")
+    _pass_time(scene)
+    faults.resume_routing(scene.lab, _NODE)
+    scene.mark("BFD speaks again")
+    scene.wait_until_carried_by(*scene.lb_nodes())
+    scene.mark("the route is back")
+
+
+def delete_vip(scene: Scene) -> None:
+    """Delete the VIP's route in every table, and its address on every link, of an LB node and of what it made."""
+    vip = f"{scene.vip}/{scene.vip.max_prefixlen}"
+
+    def body() -> None:
+        with IPRoute() as ip:
+            for address in ip.get_addr(address=str(scene.vip)):
+                with suppress(NetlinkError):
+                    ip.addr("del", index=address["index"], address=str(scene.vip), prefixlen=address["prefixlen"])
+            for route in ip.get_routes(dst=str(scene.vip), dst_len=scene.vip.max_prefixlen):
+                # 6 is a blackhole route, RTN_BLACKHOLE: what the announcer reads.
+                if route["type"] == 6:
+                    ip.route("del", dst=vip, table=route.get("table"), type="blackhole")
+
+    call_in(namespace(scene.lab.name, _NODE), body)
+    scene.mark(f"the VIP is deleted on {_NODE}")
+
+
+def kill_instance(scene: Scene) -> None:
+    """Kill an instance's server."""
+    faults.kill(scene.lab, f"{_INSTANCE}-server")
+    scene.mark(f"{_INSTANCE} is dead")
+
+
+def shrink_pool(scene: Scene) -> None:
+    """One instance less."""
+    _scale(scene, SERVING - 1)
+
+
+def grow_pool(scene: Scene) -> None:
+    """One instance more."""
+    _scale(scene, SERVING + 1)
+
+
+def migrate_instance(scene: Scene) -> None:
+    """An instance moves to the other hypervisor with its address; then the control plane is told."""
+    _move(scene, _OTHER_HYPERVISOR)
+
+
+def migrate_instance_back(scene: Scene) -> None:
+    """And back."""
+    _move(scene, _HYPERVISOR)
+
+
+def _move(scene: Scene, hypervisor: str) -> None:
+    machines.move(scene.lab, _INSTANCE, hypervisor)
+    scene.mark(f"{_INSTANCE} runs on {hypervisor}")
+    pool = UUID(scene.lab.instance_pools[scene.vip.version])
+    found = next(each for each in scene.admin.instance_pools.get(pool).instances if each.name == _INSTANCE)
+    scene.admin.instance_pools.update(pool, found.id, hypervisor=hypervisor)
+    scene.mark("the control plane is told")
+
+
+def kill_lb_node_during_change(scene: Scene) -> None:
+    """A change of the pool and the death of an LB node together."""
+    scene.api.request_scale(SERVING + 1)
+    scene.mark("the pool grows")
+    _pass_time(scene, 0.5)
+    kill_lb_node(scene)
+
+
+def kill_lb_node_long_after_change(scene: Scene) -> None:
+    """A change of the pool, and the death of an LB node when the change is long over."""
+    grow_pool(scene)
+    _pass_time(scene, _LONG)
+    kill_lb_node(scene)
+
+
+def cut_off_instance(scene: Scene) -> None:
+    """One LB node's packets to one instance go nowhere."""
+    _blackhole(scene, "add")
+    scene.mark(f"{_NODE} cannot reach {_INSTANCE}")
+
+
+def reconnect_instance(scene: Scene) -> None:
+    """Let the LB node reach the instance again."""
+    _blackhole(scene, "del")
+
+
+def _blackhole(scene: Scene, what: str) -> None:
+    address = scene.lab.topology.host(_INSTANCE).addresses[scene.vip.version]
+
+    def body() -> None:
+        with IPRoute() as ip:
+            for table in (_MAIN, _TUNNELS):
+                try:
+                    ip.route(what, dst=f"{address}/{address.max_prefixlen}", type="blackhole", table=table)
+                except NetlinkError:
+                    if what == "add":  # what is gone already is fine
+                        raise
+
+    call_in(namespace(scene.lab.name, _NODE), body)
+
+
+def _scale(scene: Scene, size: int) -> None:
+    scene.mark(f"a pool of {size} is asked for")
+    scene.api.scale(size)
+    scene.mark(f"a pool of {size} serves")
+
+
+def _restart(scene: Scene, node: str) -> None:
+    faults.kill(scene.lab, f"{node}-agent")
+    scene.mark(f"{node}'s agent is dead")
+    faults.restart_agent(scene.lab, node)
+    scene.mark("its successor answers")
+
+
+def _others(scene: Scene) -> tuple[str, ...]:
+    return tuple(node for node in scene.lb_nodes() if node != _NODE)
+
+
+def _pass_time(scene: Scene, seconds: float = _AWAY) -> None:
+    end = scene.clock() + seconds
+    wait_until(lambda: scene.clock() >= end, what="The passing of time", timeout=seconds + 60, every=0.02)
+
+
+def _processes_in(scene: Scene, node: str) -> list[processes.Process]:
+    """The processes in the namespaces of a node and of the load balancers that it carries."""
+    names = [namespace(scene.lab.name, node)]
+    names += [each for each in network.balancers_of(scene.lab.name) if f"-{node}-" in each]
+    return [each for name in names for each in processes.living_in(name)]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

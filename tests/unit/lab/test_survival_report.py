@@ -1,0 +1,98 @@
+"""What `bascule lab survive` shows of its figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from bascule.lab.survival import plot, report
+from bascule.lab.survival.catalogue import FAULTS, choose
+from bascule.lab.survival.flows import Kind, Record
+from bascule.lab.survival.measure import Effort, Outcome
+from bascule.lab.survival.verdict import figures, judge
+from bascule.model.data_planes import DataPlaneName
+from bascule.model.errors import NotFound
+
+_FLOW = Record(kind=Kind.HELD, instance="vm1", began=1.0, opening=0.01, sent=99, gaps=((12.0, 13.3),))
+_BROKEN = replace(_FLOW, instance="vm2", broken="Connection reset by peer", broken_at=13.0)
+
+
+def _outcomes() -> list[Outcome]:
+    """Every fault, with a connection that was silent and one that broke."""
+    outcomes = []
+    for fault in FAULTS:
+        records = (_FLOW, _BROKEN)
+        found = figures(records, fault_at=12.0, ended_at=20.0, interval=0.05, hurt=fault.hurt)
+        outcomes.append(
+            Outcome(
+                fault=fault,
+                effort=Effort(),
+                began=10.0,
+                fault_at=12.0,
+                ended=20.0,
+                marks=((12.1, "<done> & over"),),
+                records=records,
+                figures=found,
+                judgement=judge(found, fault.budget),
+            )
+        )
+    return outcomes
+
+
+def test_the_table_fits_a_terminal() -> None:
+    """Every fault's name and figures are whole in 80 columns."""
+    written = StringIO()
+    Console(width=80, file=written).print(report.table(_outcomes()))
+    text = written.getvalue()
+    assert "…" not in text
+    assert all(f" {fault.name} " in f" {text}" for fault in FAULTS)
+
+
+def test_misses_are_told_with_their_reasons() -> None:
+    """A missed budget names its fault, its figures, and why where that is known."""
+    lines = report.missed(_outcomes())
+    assert len(lines) == len(FAULTS)
+    dies = next(line for line in lines if line.startswith("lb-node-hangs:"))
+    assert "1 connections broke (Connection reset by peer)." in dies
+    assert "BFD" in dies
+
+
+def test_json_has_milliseconds() -> None:
+    """Programs read the same figures, with each step's time since the fault."""
+    found = report.as_json(_outcomes()[0])
+    assert (found["silence-ms"], found["broken"], found["verdict"]) == (1250.0, 1, "missed")
+    assert found["steps"] == [{"at-ms": 100.0, "what": "<done> & over"}]
+
+
+def test_the_page_explains_every_column_and_fault() -> None:
+    """The report names what it measured, what each column means, every fault and its picture."""
+    text = report.page(
+        _outcomes(), data_plane=DataPlaneName.XDP, machine="A machine.", plot="s.svg", command="bascule lab survive"
+    )
+    assert "500 TCP connections and 200 UDP flows" in text
+    assert all(f"`{fault.name}`: {fault.sentence}" in text for fault in FAULTS)
+    head = next(line for line in text.splitlines() if line.startswith("| fault"))
+    assert all(f"**{name.strip()}**" in text for name in head.split("|")[2:-2])
+    assert "![" in text
+    assert "(s.svg)" in text
+
+
+def test_the_plot_is_a_picture_of_every_fault() -> None:
+    """It is well-formed XML whatever a step is called, with a strip and three curves for each fault."""
+    root = ET.fromstring(plot.draw(_outcomes()))  # noqa: S314  our own words
+    lines = [each for each in root.iter() if each.tag.endswith("polyline")]
+    assert len(lines) == 3 * len(FAULTS)
+    assert any("1.2" in (each.text or "") or "1250 ms" in (each.text or "") for each in root.iter())
+
+
+def test_only_what_a_data_plane_knows_can_be_chosen() -> None:
+    """Without names all faults of the data plane are chosen; an unknown one is refused with those that are known."""
+    names = {fault.name for fault in choose([], DataPlaneName.XDP)}
+    assert "keepalived-reloaded" not in names
+    assert "keepalived-reloaded" in {fault.name for fault in choose([], DataPlaneName.KEEPALIVED)}
+    with pytest.raises(NotFound, match="lb-node-dies"):
+        choose(["keepalived-reloaded"], DataPlaneName.XDP)
