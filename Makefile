@@ -47,8 +47,8 @@ $(NATIVE)/libbascule.so: bpf/maglev.c bpf/history.c bpf/layout.h
 demo: setup ## Build a data centre in network namespaces and see a load balancer carry real traffic
 	$(BIN)/bascule lab demo
 
-test: check ## Checks, then every test but the slow ones; those that need another kernel beside the others
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-ipvs test-here SELECT='and not slow'
+test: check ## Checks, then every test but the slow ones: the guest, the lab and all others side by side
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-ipvs test-lab test-unit SELECT='and not slow'
 
 test-all: check test-unit test-lab test-ipvs ## Checks, then every test
 
@@ -58,13 +58,8 @@ SELECT ?=
 test-unit: setup ## Every test but those of the lab, two at a time
 	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 2 --quiet
 
-.PHONY: test-here
-test-here: setup
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-lab
-
 test-lab: setup ## The whole system over real packets in network namespaces
-	$(BIN)/pytest tests/lab --quiet
+	$(BIN)/pytest tests/lab -m "(lab or not lab) $(SELECT)" --quiet
 
 # What this machine's kernel runs as well: the guest, an older kernel, repeats it only when every test is asked for.
 HERE_TOO := tests/contract/test_forwarding.py
