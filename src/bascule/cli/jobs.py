@@ -36,7 +36,7 @@ def list_jobs(
         "STARTED": "started_at",
         "STATE": "state",
         "EVENT": "event",
-        "ENTITY": "entity_id",
+        "LOAD BALANCER": "entity_name",
         "ERROR": "error",
         "ID": "id",
     }

@@ -17,7 +17,7 @@ from bascule.wire.admin_v1_plan import ForecastView, LoadBalancerPlanView, PlanV
 
 # What follows is another command with options of its own.
 PLAN_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
-PLAN_EPILOG = """Examples: bascule plan pool scale front 3; bascule plan node set lb-1 --disabled;
+PLAN_EPILOG = """Examples: bascule plan pool scale front 3; bascule plan node disable lb-1;
 bascule plan lb delete web"""
 
 
