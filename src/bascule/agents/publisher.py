@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from bascule.events.agent_reports import AgentReport, Report, sealed
 from bascule.events.interface import Bus, Topic
 from bascule.model.errors import BasculeError
-from bascule.model.reports import LBNodeReport
+from bascule.model.reports import LBNodeReport, without_totals
 
 log = structlog.stdlib.get_logger(__name__)
 _LOOK = 1.0  # seconds between two looks at what the agent observes
@@ -96,5 +96,4 @@ def what_stands(report: Report) -> object:
             for each in report.load_balancers
         )
         return balancers, report.data_plane.ready, report.announcer, report.problems, report.repairs
-    instances = report.forwarding.instances
-    return report.load_balancers, report.enforced, instances, report.problems, report.repairs
+    return without_totals(report)
