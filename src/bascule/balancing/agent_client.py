@@ -63,9 +63,8 @@ class HttpAgents:
         """PUT /v1/load-balancers/{id}."""
         path = f"/v1/load-balancers/{configuration.load_balancer_id}"
         content = agent_v1.BALANCER_CONFIGURATION.dump_json(configuration)
-        return _read(
-            node.name, agent_v1.BALANCER_REPORT, await self._call(node.name, node.agent, "PUT", path, content=content)
-        )
+        response = await self._send(node.name, node.agent, "PUT", path, content=content)
+        return _read(node.name, agent_v1.BALANCER_REPORT, response.content)
 
     async def delete_balancer(self, node: LBNode, load_balancer_id: UUID, version: Version) -> None:
         """DELETE /v1/load-balancers/{id}."""
@@ -79,7 +78,7 @@ class HttpAgents:
         """PUT /v1/load-balancers/{id}."""
         path = f"/v1/load-balancers/{configuration.load_balancer_id}"
         content = agent_v1.FORWARDING_CONFIGURATION.dump_json(configuration)
-        await self._call(hypervisor.name, hypervisor.agent, "PUT", path, content=content)
+        await self._send(hypervisor.name, hypervisor.agent, "PUT", path, content=content)
 
     async def delete_forwarding(self, hypervisor: Hypervisor, load_balancer_id: UUID, version: Version) -> None:
         """DELETE /v1/load-balancers/{id}."""
@@ -100,18 +99,7 @@ class HttpAgents:
 
     async def _delete(self, name: str, agent: Agent, load_balancer_id: UUID, version: Version) -> None:
         query = f"epoch={version.epoch}&generation={version.generation}&step={version.step}"
-        await self._call(name, agent, "DELETE", f"/v1/load-balancers/{load_balancer_id}?{query}")
-
-    async def _call(
-        self,
-        name: str,
-        agent: Agent,
-        method: str,
-        path: str,
-        *,
-        content: bytes | None = None,
-    ) -> bytes:
-        return (await self._send(name, agent, method, path, content=content)).content
+        await self._send(name, agent, "DELETE", f"/v1/load-balancers/{load_balancer_id}?{query}")
 
     async def _send(
         self,
