@@ -57,9 +57,11 @@ def audit(inventory: Inventory) -> Iterator[Finding]:
             found = tuple(_on_lb_node(view, inventory.placements, wanted))
             yield from _findings(found, view.node.id, view.node.name, inventory, _version(view))
     rules = desired.rules_by_hypervisor(inventory)
+    former = desired.former_rules(inventory, rules)
     for host in inventory.hypervisors:
         if host.reachable:
-            found = tuple(_on_hypervisor(host, rules.get(host.hypervisor.id, frozenset())))
+            key = host.hypervisor.id
+            found = tuple(_on_hypervisor(host, rules.get(key, frozenset()), former.get(key, frozenset())))
             version = None if host.configuration is None else host.configuration.version
             yield from _findings(found, host.hypervisor.id, host.hypervisor.name, inventory, version)
 
@@ -121,11 +123,14 @@ def _listed(words: list[str]) -> str:
     return ", ".join(words[:_NAMED_AT_MOST]) + more
 
 
-def _on_hypervisor(view: HypervisorView, needed: Set[ForwardingRule]) -> Iterator[tuple[DriftKind, str]]:
+def _on_hypervisor(
+    view: HypervisorView, needed: Set[ForwardingRule], former: Set[ForwardingRule]
+) -> Iterator[tuple[DriftKind, str]]:
+    """`former` rules stay for LB nodes that may still send by them."""
     rules = frozenset() if view.configuration is None else frozenset(view.configuration.rules)
     for rule in sorted(needed - rules):
         yield DriftKind.MISSING, _rule(rule)
-    for rule in sorted(rules - needed):
+    for rule in sorted(rules - needed - former):
         yield DriftKind.EXTRA, _rule(rule)
 
 

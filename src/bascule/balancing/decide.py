@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Place
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.placement import place
 from bascule.model import demands
-from bascule.model.configurations import BalancerConfiguration, ForwardingRule
+from bascule.model.configurations import BalancerConfiguration, ForwardingRule, RulesByHypervisor
 from bascule.model.errors import Unavailable
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.orchestration.reconciler import Decision
@@ -27,7 +27,7 @@ def decide(inventory: Inventory) -> Decision[Event]:
     sentence = f"bring {name} to generation {event.generation}"
     if not _changes(inventory, event):
         _require_a_working_node(inventory)
-        if not event.prepare and _recorded(inventory):
+        if not event.prepare and event.settle is None and _recorded(inventory):
             return Decision(sentence=f"{name} is as it should be")
         sentence = f"record that {name} is at generation {event.generation}"
     return Decision(sentence=sentence, event=replace(event, incomplete=_incomplete(inventory, placements)))
@@ -36,7 +36,7 @@ def decide(inventory: Inventory) -> Decision[Event]:
 def _changes(inventory: Inventory, event: Converge) -> bool:
     """Whether a node lacks something or has too much. What is only said again, to be the last word, is no change."""
     answered = replace(inventory, unanswered=0)
-    lacking = event.prepare and tuple(_prepare(answered, desired.rules_by_hypervisor(answered)))
+    lacking = event.prepare and tuple(_prepare(answered, _needed(answered, event)))
     return event.placements is not None or bool(lacking or event.serving or event.leaving or event.tidy)
 
 
@@ -84,16 +84,41 @@ def _recorded(inventory: Inventory) -> bool:
 
 def _converge(inventory: Inventory, placements: frozenset[UUID]) -> Converge:
     rules = desired.rules_by_hypervisor(inventory)
-    return Converge(
+    is_followed = _is_followed(inventory, placements)
+    event = Converge(
         load_balancer_id=inventory.load_balancer.id,
         name=inventory.load_balancer.name,
         generation=inventory.load_balancer.generation,
         placements=_to_record(inventory, placements),
-        prepare=tuple(_prepare(inventory, rules)),
+        prepare=(),
         serving=tuple(_serving(inventory, placements)),
         leaving=tuple(_leaving(inventory, placements)),
-        tidy=tuple(_tidy(inventory, placements, rules)),
+        tidy=(),
+        give=_to_give(inventory, rules),
+        settle=rules if is_followed and inventory.given is not None else None,
     )
+    needed = _needed(inventory, event)
+    return replace(
+        event,
+        prepare=tuple(_prepare(inventory, needed)),
+        tidy=tuple(_tidy(inventory, needed, rules)) if is_followed else (),
+    )
+
+
+def _needed(inventory: Inventory, event: Converge) -> RulesByHypervisor:
+    """What hypervisors must have while this goes on: also what LB nodes that are yet to follow may still send by."""
+    rules = desired.rules_by_hypervisor(inventory)
+    if event.settle is not None and not event.serving and not event.leaving:
+        return rules
+    return desired.together(rules, desired.former_rules(inventory, rules))
+
+
+def _to_give(inventory: Inventory, rules: RulesByHypervisor) -> RulesByHypervisor | None:
+    """What to write down of rules that LB nodes are about to use."""
+    if inventory.given is None:
+        return None
+    both = desired.together(inventory.given, rules)
+    return None if both == inventory.given else both
 
 
 def _to_record(inventory: Inventory, placements: frozenset[UUID]) -> Placements | None:
@@ -123,7 +148,7 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     return " ".join(sentences)
 
 
-def _prepare(inventory: Inventory, wanted: Mapping[UUID, frozenset[ForwardingRule]]) -> Iterator[Forwarding]:
+def _prepare(inventory: Inventory, wanted: RulesByHypervisor) -> Iterator[Forwarding]:
     """Hypervisors that lack rules, or may: what they have stays, what is wanted comes to it.
 
     After a job that did not end well also those that lack nothing: whatever it sent them must come too late.
@@ -138,18 +163,19 @@ def _prepare(inventory: Inventory, wanted: Mapping[UUID, frozenset[ForwardingRul
             )
 
 
-def _tidy(
-    inventory: Inventory, placements: Set[UUID], wanted: Mapping[UUID, frozenset[ForwardingRule]]
-) -> Iterator[Forwarding]:
-    """Hypervisors with rules no longer wanted, unless an LB node may still be sending to them."""
-    may_send = placements | inventory.holders
-    if any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send):
-        return
+def _tidy(inventory: Inventory, prepared: RulesByHypervisor, wanted: RulesByHypervisor) -> Iterator[Forwarding]:
+    """Hypervisors with rules no longer wanted, once they are prepared and every LB node follows."""
     for view in inventory.hypervisors:
         needed = wanted.get(view.hypervisor.id, frozenset())
-        if view.reachable and _rules(view) - needed:
+        if view.reachable and (_rules(view) | prepared.get(view.hypervisor.id, frozenset())) - needed:
             tidy = desired.forwarding_configuration(inventory, needed)
             yield Forwarding(hypervisor=view.hypervisor, configuration=replace(tidy, version=tidy.version.next))
+
+
+def _is_followed(inventory: Inventory, placements: Set[UUID]) -> bool:
+    """Whether no LB node will send as before once this is done."""
+    may_send = placements | inventory.holders
+    return not any(_sends_as_before(view) for view in inventory.lb_nodes if view.node.id in may_send)
 
 
 def _sends_as_before(view: LBNodeView) -> bool:

@@ -15,6 +15,7 @@ from bascule.model.configurations import (
     BalancerConfiguration,
     ForwardingConfiguration,
     ForwardingRule,
+    RulesByHypervisor,
     ServiceConfiguration,
     Version,
 )
@@ -36,7 +37,7 @@ def version_of(inventory: Inventory) -> Version:
     return Version(inventory.epoch, inventory.load_balancer.generation)
 
 
-def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[ForwardingRule]]:
+def rules_by_hypervisor(inventory: Inventory) -> RulesByHypervisor:
     """The rules each hypervisor needs once the change is complete."""
     rules: dict[UUID, set[ForwardingRule]] = {}
     for service in inventory.load_balancer.services:
@@ -52,6 +53,20 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
             )
             rules.setdefault(instance.hypervisor_id, set()).add(rule)
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
+
+
+def former_rules(inventory: Inventory, wanted: RulesByHypervisor) -> RulesByHypervisor:
+    """Rules not `wanted` any more by which LB nodes may still send: those of a port that changed, say.
+
+    None of an instance that is on another hypervisor now.
+    """
+    homes = {rule.instance: hypervisor_id for hypervisor_id, rules in wanted.items() for rule in rules}
+    former = {}
+    for hypervisor_id, rules in (inventory.given or {}).items():
+        here = frozenset(rule for rule in rules if homes.get(rule.instance, hypervisor_id) == hypervisor_id)
+        needed = wanted.get(hypervisor_id, frozenset())
+        former[hypervisor_id] = union(here, needed) - needed
+    return former
 
 
 def members_of(service: Service, inventory: Inventory) -> tuple[Instance, ...]:
@@ -184,6 +199,12 @@ def forwarding_configuration(inventory: Inventory, rules: Set[ForwardingRule]) -
     return ForwardingConfiguration(
         load_balancer_id=inventory.load_balancer.id, version=version_of(inventory), rules=tuple(sorted(rules))
     )
+
+
+def together(one: RulesByHypervisor, other: RulesByHypervisor) -> RulesByHypervisor:
+    """What either asks for."""
+    empty: frozenset[ForwardingRule] = frozenset()
+    return {each: one.get(each, empty) | other.get(each, empty) for each in one.keys() | other.keys()}
 
 
 def union(existing: Set[ForwardingRule], wanted: Set[ForwardingRule]) -> frozenset[ForwardingRule]:

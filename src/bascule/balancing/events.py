@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
-from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, Version
+from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, RulesByHypervisor, Version
 from bascule.model.nodes import Hypervisor, LBNode
 
 
@@ -47,7 +47,11 @@ class Forwarding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converge:
-    """Bring the nodes to the expected state. `prepare` adds hypervisor rules, `tidy` removes those no longer used."""
+    """Bring the nodes to the expected state. `prepare` adds hypervisor rules, `tidy` removes those no longer used.
+
+    `give` are the rules by which LB nodes may send while this goes on, None when they are written down already;
+    `settle` those by which they may send afterwards, None when they are written down, or cannot be told.
+    """
 
     load_balancer_id: UUID
     name: str
@@ -57,6 +61,8 @@ class Converge:
     serving: tuple[Serving, ...]
     leaving: tuple[Leaving, ...]
     tidy: tuple[Forwarding, ...]
+    give: RulesByHypervisor | None = None
+    settle: RulesByHypervisor | None = None
     # A sentence about nodes that could not be reached and will follow; empty when there are none.
     incomplete: str = ""
 

@@ -14,11 +14,12 @@ from sqlalchemy import Connection
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.reports import Seen
 from bascule.model.addresses import IPAddress
+from bascule.model.configurations import RulesByHypervisor
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
-from bascule.store import instance_pools, instances, jobs, load_balancers, operations, placements
+from bascule.store import given_rules, instance_pools, instances, jobs, load_balancers, operations, placements
 from bascule.store.changes import ENTITY_KIND
 
 Fleet = tuple[
@@ -33,7 +34,8 @@ class Expectation:
     """`leaving` are the LB nodes that were placed and have not confirmed since that they carry nothing.
 
     `pending` are the load balancers that operations wait for; `fallbacks` the sorry servers that exist; `unanswered`
-    the epochs of last jobs that did not end well.
+    the epochs of last jobs that did not end well; `given` the rules by which LB nodes may send, of those load balancers
+    where these may be others than expected.
     """
 
     load_balancers: Mapping[UUID, LoadBalancer]
@@ -43,6 +45,7 @@ class Expectation:
     fallbacks: Mapping[IPAddress, Instance]
     pending: Set[UUID]
     unanswered: Mapping[UUID, int]
+    given: Mapping[UUID, RulesByHypervisor]
 
 
 def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectation:
@@ -57,6 +60,7 @@ def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectati
         fallbacks=_fallbacks(connection, found.values()),
         pending=operations.waiting_among(connection, ENTITY_KIND, load_balancer_ids),
         unanswered=_unanswered(connection, load_balancer_ids),
+        given=given_rules.unsettled(connection, load_balancer_ids),
     )
 
 
@@ -76,7 +80,7 @@ def inventory(
     """Everything about one load balancer that is not gone. Hypervisors that it does not touch are left out."""
     load_balancer = expectation.load_balancers[load_balancer_id]
     nodes, hosts = fleet
-    needed = _hosts_of(load_balancer, expectation)
+    needed, given = _hosts_of(load_balancer, expectation), expectation.given.get(load_balancer_id, {})
     return Inventory(
         load_balancer=load_balancer,
         epoch=epoch,
@@ -88,11 +92,12 @@ def inventory(
         hypervisors=tuple(
             _hypervisor_view(load_balancer_id, host, seen)
             for host, seen in hosts
-            if host.id in needed or load_balancer_id in seen.forwarding
+            if host.id in needed or host.id in given or load_balancer_id in seen.forwarding
         ),
         pending=load_balancer_id in expectation.pending,
         fallbacks=expectation.fallbacks,
         unanswered=expectation.unanswered.get(load_balancer_id, 0),
+        given=expectation.given.get(load_balancer_id),
     )
 
 

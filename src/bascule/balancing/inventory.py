@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress
-from bascule.model.configurations import ForwardingConfiguration
+from bascule.model.configurations import ForwardingConfiguration, RulesByHypervisor
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
@@ -56,7 +56,8 @@ class Inventory:
     and have not confirmed since that they carry nothing; `loads` is how many load balancers each LB node carries, this
     one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
     servers that exist. `unanswered` is the epoch of the last job if that did not end well, else 0: commands of it may
-    still be on their way, and nodes that look as they should may obey them yet.
+    still be on their way, and nodes that look as they should may obey them yet. `given` are the rules by which LB nodes
+    may send, None when they are those of the expected state.
     """
 
     load_balancer: LoadBalancer
@@ -70,6 +71,7 @@ class Inventory:
     leaving: frozenset[UUID] = frozenset()
     fallbacks: Mapping[IPAddress, Instance] = field(default_factory=dict)
     unanswered: int = 0
+    given: RulesByHypervisor | None = None
 
     @property
     def holders(self) -> frozenset[UUID]:

@@ -2,6 +2,7 @@
 
 - a hypervisor's rules exist before any LB node sends to it, and go last;
 - a node serves before it announces, and withdraws before it stops serving;
+- which rules LB nodes may send by is written down before they are told, for hypervisors that come back without them;
 - what is promised to users is recorded only when it is true.
 """
 
@@ -9,7 +10,13 @@ from __future__ import annotations
 
 from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Remove, Serving
 from bascule.balancing.steps.forwarding import ApplyForwarding
-from bascule.balancing.steps.records import RecordDeleted, RecordLeft, RecordPlacements, RecordRunning
+from bascule.balancing.steps.records import (
+    RecordDeleted,
+    RecordGivenRules,
+    RecordLeft,
+    RecordPlacements,
+    RecordRunning,
+)
 from bascule.balancing.steps.serving import Announce, Serve, StopServing, Withdraw
 from bascule.balancing.steps.waiting import AwaitSilentNodes, LetRoutersConverge
 from bascule.orchestration.jobs import Job, Step, parallel, sequence
@@ -27,12 +34,13 @@ def _plan_converge(event: Converge) -> Job:
         None
         if placements is None
         else Step(RecordPlacements(event.load_balancer_id, placements.nodes, placements.leaving)),
+        None if event.give is None else Step(RecordGivenRules(event.load_balancer_id, event.give)),
         _forwarding("prepare hypervisors", event.prepare),
         parallel("serve and announce", *(_serve(serving) for serving in event.serving)),
         _leave(event.leaving),
         _left(event),
         _forwarding("tidy hypervisors", event.tidy),
-        Step(RecordRunning(event.load_balancer_id, event.generation, event.incomplete)),
+        Step(RecordRunning(event.load_balancer_id, event.generation, event.incomplete, event.settle)),
     )
 
 

@@ -6,7 +6,9 @@ one that is older than what it already obeys: that fences a worker that lost its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from uuid import UUID
 
 from bascule.model.addresses import IPAddress, address_order
@@ -89,6 +91,9 @@ class ForwardingRule:
 
     def _order(self) -> tuple[tuple[int, int], Protocol, int, tuple[int, int], int]:
         return address_order(self.address), self.protocol, self.port, address_order(self.instance), self.target_port
+
+
+RulesByHypervisor: TypeAlias = Mapping[UUID, frozenset[ForwardingRule]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from sqlalchemy import update as sql_update
 
 from bascule.model.errors import Conflict, NotFound
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState, Service
-from bascule.store import elastic_ips, node_states, placements, services, tables
+from bascule.store import elastic_ips, given_rules, node_states, placements, services, tables
 from bascule.store.times import from_seconds
 
 _TABLE = tables.load_balancers
@@ -148,6 +148,7 @@ def delete(connection: Connection, load_balancer_id: UUID) -> None:
     """
     services.delete_of(connection, load_balancer_id)
     node_states.forget_load_balancer(connection, load_balancer_id)
+    given_rules.forget(connection, load_balancer_id)
     placements.replace(connection, load_balancer_id, frozenset())
     elastic_ips.release(connection, load_balancer_id)
     connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(load_balancer_id)))

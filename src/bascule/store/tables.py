@@ -180,6 +180,16 @@ tombstones = Table(
     Column("deleted_at", Float, nullable=False),
 )
 
+# The rules by which LB nodes may send: what they were told and what they are about to be told. `generation` is the one
+# whose rules these are, and no others; NULL while a node may still use older ones.
+given_rules = Table(
+    "given_rules",
+    metadata,
+    Column("load_balancer_id", _ID, primary_key=True),
+    Column("generation", Integer, nullable=True),
+    Column("rules", Text, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

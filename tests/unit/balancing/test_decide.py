@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.balancing.decide import decide
+from bascule.balancing.desired import former_rules, rules_by_hypervisor
 from bascule.balancing.events import Converge
 from bascule.balancing.steps.forwarding import ApplyForwarding
 from bascule.balancing.steps.serving import Serve
@@ -50,6 +51,7 @@ def test_creation_prepares_serves_announces_and_records_in_this_order() -> None:
     world = World(nodes=(lb_node(1), lb_node(2)))
     assert titles(world) == [
         "place on 2 LB nodes",
+        "write down 2 rules before LB nodes use them",
         "apply 1 rules on hv1",
         "apply 1 rules on hv2",
         "serve 1 services on lb1",
@@ -79,11 +81,40 @@ def test_a_removed_instance_leaves_lb_nodes_before_its_rules_go() -> None:
     ]
 
 
+def test_a_silent_lb_node_keeps_the_rules_of_a_changed_port_alive() -> None:
+    """A hypervisor that with an older disk gets what the silent node still sends by, until that one follows."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1),))
+    world.agents.node(lb_node(2).id).reachable = False
+    world.change(services=(replace(service(80), port=443),))
+    converge(world, CHANCE)
+    host = world.agents.node(hypervisor(1).id)
+    assert {rule.port for rule in host.forwarding[LB_ID].rules} == {80, 443}
+    host.forwarding.clear()
+    converge(world, CHANCE)
+    assert {rule.port for rule in host.forwarding[LB_ID].rules} == {80, 443}
+    assert titles(world) == []
+    world.agents.node(lb_node(2).id).reachable = True
+    converge(world, CHANCE)
+    assert {rule.port for rule in host.forwarding[LB_ID].rules} == {443}
+    assert titles(world) == []
+
+
+def test_rules_of_an_instance_that_moved_are_not_brought_back() -> None:
+    """They would lead to a machine that is not there."""
+    world = running(members=(instance(1, 1),))
+    world.change(members=(instance(1, 2),))
+    inventory = world.inventory()
+    assert set(inventory.given or {}) == {hypervisor(1).id}
+    former = former_rules(inventory, rules_by_hypervisor(inventory))
+    assert former == {hypervisor(1).id: frozenset()}
+
+
 def test_a_migrated_instance_has_rules_on_both_hypervisors_meanwhile() -> None:
     """The new hypervisor is ready before LB nodes hear where the instance is, and the old one forgets after that."""
     world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1),))
     world.change(members=(instance(1, 2),))
     assert titles(world) == [
+        "write down 2 rules before LB nodes use them",
         "apply 1 rules on hv2",
         "serve 1 services on lb1",
         "serve 1 services on lb2",

@@ -19,10 +19,17 @@ from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.hands import BalancingAction, Hands
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
 from bascule.balancing.plan import plan
-from bascule.balancing.steps.records import RecordDeleted, RecordLeft, RecordPlacements, RecordRunning
+from bascule.balancing.steps.records import (
+    RecordDeleted,
+    RecordGivenRules,
+    RecordLeft,
+    RecordPlacements,
+    RecordRunning,
+)
 from bascule.balancing.steps.serving import StopServing
 from bascule.balancing.strays import strays
 from bascule.model.addresses import IPAddress
+from bascule.model.configurations import RulesByHypervisor
 from bascule.model.errors import BasculeError
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 from bascule.model.instance_pools import Instance, InstancePool
@@ -89,6 +96,8 @@ class World:
     slept: float = 0.0
     born: int = 2
     leaving: frozenset[UUID] = frozenset()
+    given: RulesByHypervisor = field(default_factory=dict)
+    settled: int | None = None
 
     def load_balancer(self) -> LoadBalancer:
         """The expected state as the store would give it."""
@@ -122,6 +131,7 @@ class World:
             lb_nodes=tuple(self._lb_node_view(node) for node in self.nodes),
             hypervisors=tuple(self._hypervisor_view(host) for host in self.hosts),
             pending=self.recorded != self.generation,
+            given=None if self.settled == self.generation else self.given,
         )
 
     def _lb_node_view(self, node: LBNode) -> LBNodeView:
@@ -154,8 +164,12 @@ class World:
                 self.placements, self.leaving = action.lb_node_ids, action.leaving
             case RecordLeft():
                 self.leaving -= action.lb_node_ids
+            case RecordGivenRules():
+                self.given, self.settled = action.rules, None
             case RecordRunning():
                 self._check_promise()
+                if action.settled is not None:
+                    self.given, self.settled = action.settled, action.generation
                 self.recorded, self.state = action.generation, LoadBalancerState.RUNNING
             case RecordDeleted():
                 self.deleted = True

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from bascule.balancing.hands import Hands
+from bascule.model.configurations import RulesByHypervisor
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
-from bascule.store import load_balancers, operations, placements, services, tombstones
+from bascule.store import given_rules, load_balancers, operations, placements, services, tombstones
 from bascule.store.changes import ENTITY_KIND
 
 
@@ -31,6 +32,24 @@ class RecordPlacements:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordGivenRules:
+    """Write down by which rules LB nodes may send, before any of them does."""
+
+    load_balancer_id: UUID
+    rules: RulesByHypervisor
+
+    @property
+    def title(self) -> str:
+        """One line for a human."""
+        return f"write down {sum(map(len, self.rules.values()))} rules before LB nodes use them"
+
+    async def perform(self, hands: Hands) -> None:
+        """Write."""
+        with hands.transaction() as connection:
+            given_rules.replace(connection, self.load_balancer_id, self.rules, generation=None)
+
+
+@dataclass(frozen=True, slots=True)
 class RecordLeft:
     """LB nodes confirmed that they carry the load balancer no more, and will obey nothing older."""
 
@@ -50,11 +69,15 @@ class RecordLeft:
 
 @dataclass(frozen=True, slots=True)
 class RecordRunning:
-    """Answer everybody who waits for this generation or an earlier one."""
+    """Answer everybody who waits for this generation or an earlier one.
+
+    `settled` are the rules by which LB nodes send now, and by no others; None when that did not change or is not known.
+    """
 
     load_balancer_id: UUID
     generation: int
     message: str
+    settled: RulesByHypervisor | None = None
 
     @property
     def title(self) -> str:
@@ -67,6 +90,8 @@ class RecordRunning:
             operations.succeed_up_to(
                 connection, ENTITY_KIND, self.load_balancer_id, self.generation, message=self.message
             )
+            if self.settled is not None:
+                given_rules.replace(connection, self.load_balancer_id, self.settled, generation=self.generation)
             current = load_balancers.find(connection, self.load_balancer_id)
             if current is not None and current.generation == self.generation:
                 load_balancers.set_state(connection, self.load_balancer_id, LoadBalancerState.RUNNING)
