@@ -110,7 +110,7 @@ def _needed(inventory: Inventory, event: Converge) -> RulesByHypervisor:
     rules = desired.rules_by_hypervisor(inventory)
     if event.settle is not None and not event.serving and not event.leaving:
         return rules
-    return desired.together(rules, desired.former_rules(inventory, rules))
+    return desired.together(desired.former_rules(inventory, rules), rules)
 
 
 def _to_give(inventory: Inventory, rules: RulesByHypervisor) -> RulesByHypervisor | None:

@@ -201,10 +201,10 @@ def forwarding_configuration(inventory: Inventory, rules: Set[ForwardingRule]) -
     )
 
 
-def together(one: RulesByHypervisor, other: RulesByHypervisor) -> RulesByHypervisor:
-    """What either asks for."""
-    empty: frozenset[ForwardingRule] = frozenset()
-    return {each: one.get(each, empty) | other.get(each, empty) for each in one.keys() | other.keys()}
+def together(existing: RulesByHypervisor, wanted: RulesByHypervisor) -> RulesByHypervisor:
+    """The `union` on each hypervisor."""
+    none: frozenset[ForwardingRule] = frozenset()
+    return {each: union(existing.get(each, none), wanted.get(each, none)) for each in existing.keys() | wanted.keys()}
 
 
 def union(existing: Set[ForwardingRule], wanted: Set[ForwardingRule]) -> frozenset[ForwardingRule]:

@@ -99,6 +99,17 @@ def test_a_silent_lb_node_keeps_the_rules_of_a_changed_port_alive() -> None:
     assert titles(world) == []
 
 
+def test_a_hypervisor_never_gets_two_rules_for_one_match() -> None:
+    """A target port that changed and a port that changed back, while an LB node is silent: the newest target counts."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1),))
+    world.agents.node(lb_node(2).id).reachable = False
+    for port, target_port in ((80, 8081), (443, 8081), (80, 8082), (443, 8082)):
+        world.change(services=(replace(service(80, target_port), port=port),))
+        converge(world, CHANCE)
+    rules = world.agents.node(hypervisor(1).id).forwarding[LB_ID].rules
+    assert {(rule.port, rule.target_port) for rule in rules} == {(80, 8082), (443, 8082)}
+
+
 def test_rules_of_an_instance_that_moved_are_not_brought_back() -> None:
     """They would lead to a machine that is not there."""
     world = running(members=(instance(1, 1),))
