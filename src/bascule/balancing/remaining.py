@@ -61,9 +61,9 @@ def _on_node(instance: Instance, service: Service, state: BalancerState) -> int 
         return None
     told = _told(instance, service, state)
     found = _found(state.balancer.configuration.address, instance, service, state)
-    if found is None:
-        return 0 if told is None or told.weight == 0 else None
-    return found.remaining if told is not None and told.weight == 0 and found.weight == 0 else None
+    if told is None or found is None:
+        return 0 if told is None and found is None else None
+    return found.remaining if told.weight == 0 and found.weight == 0 else None
 
 
 def _told(instance: Instance, service: Service, state: BalancerState) -> Backend | None:
