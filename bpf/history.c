@@ -99,6 +99,21 @@ int64_t bascule_clean(uint32_t *ring, uint64_t *flows, uint64_t words, const uin
 	return dirty;
 }
 
+// Count the flows of each backend that is counted[65536] and were seen within `idle` ticks, by adding to counts[65536].
+void bascule_count_flows(const uint64_t *flows, uint64_t words, const uint8_t *counted, uint16_t now, uint16_t idle,
+			 uint32_t *counts)
+{
+	for (uint64_t i = 0; i < words; i++) {
+		uint64_t word = __atomic_load_n(&flows[i], __ATOMIC_RELAXED);
+		// An index has 15 bits.
+		uint32_t backend = FLOW_BACKEND(word) & (BACKENDS_MAX - 1);
+
+		// 2 ticks ahead: as above.
+		if (word && counted[backend] && (uint16_t)(now + 2 - FLOW_SEEN(word)) <= idle)
+			counts[backend]++;
+	}
+}
+
 // Forget every flow of the backends that are gone[65536]. Returns how many there were.
 uint64_t bascule_purge(uint64_t *flows, uint64_t words, const uint8_t *gone)
 {

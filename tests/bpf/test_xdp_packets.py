@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from random import Random
@@ -394,3 +395,29 @@ def test_a_removed_backend_gives_its_index_back(bench: Bench, driver: XdpDataPla
         bench.enforce(driver, family.service(*many, port=94))
         bench.enforce(driver, family.service(*many, port=94))
     assert chosen(bench, driver, family.tcp(94, flags=SYN)) in {each.address for each in many}
+
+
+def test_connections_of_a_draining_backend_are_counted(bench: Bench, family: Family) -> None:
+    """Those that were seen since it drains, and seen lately; that there are none is known only after the idle time."""
+    driver = bench.driver()
+    both, service = [family.backend(1), family.backend(2)], partial(family.service, port=88)
+    bench.enforce(driver, service(*both))
+    at = [chosen(bench, driver, family.tcp(88, port)) for port in range(41000, 41040)]
+    mine = at.count(family.backend(1).address)
+    bench.enforce(driver, service(family.backend(1, 0), family.backend(2)))
+    assert remaining(bench, driver, 88) == [None, None]
+    assert [chosen(bench, driver, family.tcp(88, port)) for port in range(41000, 41040)] == at
+    assert remaining(bench, driver, 88) == [mine, None]
+    bench.enforce(driver, service(*both))
+    assert remaining(bench, driver, 88) == [None, None]
+    driver.close()
+    later = bench.driver(idle=IdleTimes(tcp=0.0))
+    bench.enforce(later, service(family.backend(1, 0), family.backend(2)))
+    assert remaining(bench, later, 88) == [0, None]
+    later.close()
+
+
+def remaining(bench: Bench, driver: XdpDataPlane, port: int) -> list[int | None]:
+    """What is reported of a service's backends."""
+    (service,) = (each for each in bench.observe(driver).services if each.key.port == port)
+    return [backend.remaining for backend in service.backends]

@@ -13,6 +13,9 @@ from bascule.api.admin import (
     api_keys as admin_api_keys,
 )
 from bascule.api.admin import (
+    drains as admin_drains,
+)
+from bascule.api.admin import (
     drift as admin_drift,
 )
 from bascule.api.admin import (
@@ -47,6 +50,7 @@ from bascule.api.gate import Gate
 
 _PUBLIC = (load_balancers, services, instance_pools, elastic_ips, operations, zones, health)
 _ADMIN = (
+    admin_drains,  # before the plain /{id} of others, which would match :drain too
     admin_lb_nodes,
     admin_hypervisors,
     admin_address_pools,

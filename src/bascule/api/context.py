@@ -8,13 +8,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
+from bascule.model.draining import DRAIN_DEADLINE
 from bascule.orchestration.clock import Clock
 from bascule.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """`public_url` may be empty: answers then repeat the address that the client used."""
+    """`public_url` may be empty: answers then repeat the address that the client used.
+
+    `drain_deadline` is how long, in seconds, who drains keeps its connections when nobody says it.
+    """
 
     database: Database
     clock: Clock
@@ -22,6 +26,7 @@ class Context:
     zone: str
     public_url: str
     new_hash_seed: Callable[[], int]
+    drain_deadline: float = DRAIN_DEADLINE
 
 
 # Where a request's scope holds the context of a rehearsal (`bascule.api.admin.plans`).

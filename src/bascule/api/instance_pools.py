@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from bascule.api.context import Ctx, PublicRouter
+from bascule.api.draining import drain_until
 from bascule.api.operations import view as operation_view
 from bascule.model.errors import Exhausted, InUse, InvalidInput
 from bascule.model.instance_pools import InstancePool
-from bascule.store import changes, instance_pools, instances, load_balancers, services
+from bascule.store import changes, draining, instance_pools, instances, load_balancers, services
 from bascule.wire.public_v2 import InstancePoolCreate, InstancePoolEvict, InstancePoolScale, InstancePoolUpdate
 from bascule.wire.public_v2_views import InstancePoolsView, InstancePoolView, OperationView, ReferenceView
 
@@ -63,7 +64,7 @@ def scale_instance_pool(context: Ctx, id: UUID, body: InstancePoolScale) -> Oper
     """Let so many members serve, oldest first."""
     with context.database.write() as connection:
         pool = instance_pools.lock_for_change(connection, id)
-        able = sum(not member.evicted for member in pool.members)
+        able = sum(member.willing for member in pool.members)
         if body.size > able:
             raise Exhausted(
                 f"Instance pool {pool.name} has {able} instances that can serve, fewer than {body.size}: register more"
@@ -71,6 +72,7 @@ def scale_instance_pool(context: Ctx, id: UUID, body: InstancePoolScale) -> Oper
                 field="size",
             )
         instance_pools.update(connection, replace(pool, size=body.size))
+        draining.follow(connection, pool, until=drain_until(context, body.drain_deadline))
         now = context.clock.now()
         operation = changes.to_instance_pool(connection, id, command="scale-instance-pool", now=now)
     return operation_view(operation)
@@ -82,13 +84,14 @@ def evict_instance_pool_members(context: Ctx, id: UUID, body: InstancePoolEvict)
     with context.database.write() as connection:
         pool = instance_pools.lock_for_change(connection, id)
         _evict(connection, pool, set(body.instances))
+        draining.follow(connection, pool, until=drain_until(context, body.drain_deadline))
         now = context.clock.now()
         operation = changes.to_instance_pool(connection, id, command="evict-instance-pool-members", now=now)
     return operation_view(operation)
 
 
 def _evict(connection: Connection, pool: InstancePool, leaving: set[UUID]) -> None:
-    strangers = leaving - {member.id for member in pool.members}
+    strangers = leaving - {member.id for member in pool.members if not member.leaving}
     if strangers:
         names = ", ".join(sorted(map(str, strangers)))
         raise InvalidInput(f"{names}: no members of pool {pool.name}; show it to see its members.", field="instances")
@@ -155,6 +158,6 @@ def view(pool: InstancePool, template: Mapping[str, Any]) -> InstancePoolView:
         labels=dict(pool.labels),
         state=pool.state,
         size=(len(pool.active) if pool.size is None else pool.size) or None,
-        instances=[ReferenceView(id=member.id) for member in pool.members if not member.evicted],
+        instances=[ReferenceView(id=member.id) for member in pool.members if not (member.evicted or member.leaving)],
         **template,
     )

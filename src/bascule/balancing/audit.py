@@ -53,7 +53,8 @@ def audit(inventory: Inventory) -> Iterator[Finding]:
     """
     wanted = desired.balancer_configuration(inventory, announced=True)
     for view in inventory.lb_nodes:
-        if view.reachable:
+        drains = view.node.drain_until is not None and view.node.id in inventory.leaving
+        if view.reachable and not drains:
             found = tuple(_on_lb_node(view, inventory.placements, wanted))
             yield from _findings(found, view.node.id, view.node.name, inventory, _version(view))
     rules = desired.rules_by_hypervisor(inventory)

@@ -212,7 +212,32 @@ def _leaving(inventory: Inventory, placements: Set[UUID]) -> Iterator[Leaving]:
     for view in inventory.lb_nodes:
         carries = view.balancer is not None or view.node.id in inventory.holders
         if view.reachable and carries and view.node.id not in placements:
-            yield _leave(inventory, view)
+            yield from (
+                _drain(inventory, view) if placements and _drains(inventory, view) else (_leave(inventory, view),)
+            )
+
+
+def _drains(inventory: Inventory, view: LBNodeView) -> bool:
+    """Whether a node that leaves serves on for a while. One whose data plane fits no more could not follow changes."""
+    demanded = desired.demands_of(inventory.load_balancer, inventory.pools, inventory.fallbacks)
+    fits = view.as_it_runs.data_plane in demands.carriers(demanded)
+    return view.node.drain_until is not None and view.balancer is not None and fits
+
+
+def _drain(inventory: Inventory, view: LBNodeView) -> Iterator[Leaving]:
+    """It draws no more packets, and serves those that still come as everybody else does. Nothing, when it does so."""
+    assert view.balancer is not None
+    withdraw = desired.balancer_configuration(inventory, announced=False)
+    has = view.balancer.configuration
+    sure = has.version.epoch >= inventory.unanswered and _same(has, withdraw) and not view.balancer.announced
+    if not sure:
+        yield Leaving(
+            node=view.node,
+            withdraw=withdraw,
+            load_balancer_id=inventory.load_balancer.id,
+            version=withdraw.version,
+            stop=False,
+        )
 
 
 def _leave(inventory: Inventory, view: LBNodeView) -> Leaving:

@@ -70,8 +70,11 @@ def former_rules(inventory: Inventory, wanted: RulesByHypervisor) -> RulesByHype
 
 
 def members_of(service: Service, inventory: Inventory) -> tuple[Instance, ...]:
-    """The instances that serve: those of the address's family, for hypervisors translate addresses and not families."""
-    return _of_family(inventory.pools[service.instance_pool_id].active, inventory.load_balancer)
+    """The instances that have connections or get some, those that drain with weight 0.
+
+    Only those of the address's family: hypervisors translate addresses and not families.
+    """
+    return _of_family(inventory.pools[service.instance_pool_id].carried, inventory.load_balancer)
 
 
 def _of_family(instances: tuple[Instance, ...], load_balancer: LoadBalancer) -> tuple[Instance, ...]:
@@ -90,7 +93,7 @@ def demands_of(
     found = list(demands.of_address(load_balancer.address))
     for service in load_balancer.services:
         sorry = fallbacks.get(service.health_check.sorry_server) if service.health_check.sorry_server else None
-        members = _of_family(pools[service.instance_pool_id].active, load_balancer)
+        members = _of_family(pools[service.instance_pool_id].carried, load_balancer)
         found += demands.of_service(service, members if sorry is None else (*members, sorry))
     return tuple(dict.fromkeys(found))
 

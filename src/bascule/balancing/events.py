@@ -29,12 +29,16 @@ class Serving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """An LB node that shall carry the load balancer no more. `withdraw` is None when it announces nothing."""
+    """An LB node that shall carry the load balancer no more. `withdraw` is None when it announces nothing.
+
+    Not `stop`: it drains, and serves what still comes by the configuration `withdraw`.
+    """
 
     node: LBNode
     withdraw: BalancerConfiguration | None
     load_balancer_id: UUID
     version: Version
+    stop: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

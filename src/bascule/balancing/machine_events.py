@@ -146,7 +146,7 @@ def _followed(event: MachineEvent, instance: Instance, standing: Standing) -> In
 
 def _newcomer(event: MachineEvent, standing: Standing) -> Meaning:
     """A machine without an instance."""
-    if standing.holder is not None and not standing.holder.machine:
+    if standing.holder is not None and not (standing.holder.machine or standing.holder.instance.leaving):
         # Somebody registered it by hand: it stays what they made of it.
         adopted = replace(standing.holder, machine=event.machine)
         found = _followed(event, adopted.instance, replace(standing, holder=None))

@@ -103,6 +103,8 @@ def _standing(connection: Connection, event: MachineEvent, row: MachineRow | Non
         return Standing(new_id=uuid4(), obeyed=obeyed)
     linked = None if row is None else row.instance_id
     own = _named(connection, event) if linked is None else _member(connection, linked)
+    if own is not None and own.instance.leaving and event.kind is MachineEventKind.CREATED:
+        own = None  # people removed it: whoever is created is another one
     holder = None if event.address is None else _member(connection, event.address)
     if holder is not None and own is not None and holder.instance.id == own.instance.id:
         holder = None

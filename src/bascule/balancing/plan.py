@@ -45,7 +45,7 @@ def _plan_converge(event: Converge) -> Job:
 
 
 def _left(event: Converge) -> Job | None:
-    left = frozenset(leave.node.id for leave in event.leaving)
+    left = frozenset(leave.node.id for leave in event.leaving if leave.stop)
     return Step(RecordLeft(event.load_balancer_id, left)) if left else None
 
 
@@ -72,12 +72,15 @@ def _serve(serving: Serving) -> Job:
 
 
 def _leave(leaving: tuple[Leaving, ...]) -> Job:
-    withdrawn = [leave for leave in leaving if leave.withdraw is not None]
+    withdrawn, stopped = (
+        [each for each in leaving if each.withdraw is not None],
+        [each for each in leaving if each.stop],
+    )
     return sequence(
         "leave LB nodes",
         parallel("withdraw", *(Step(Withdraw(leave.node, leave.withdraw)) for leave in withdrawn if leave.withdraw)),
-        Step(LetRoutersConverge()) if withdrawn else None,
+        Step(LetRoutersConverge()) if any(each.stop for each in withdrawn) else None,
         parallel(
-            "stop serving", *(Step(StopServing(leave.node, leave.load_balancer_id, leave.version)) for leave in leaving)
+            "stop serving", *(Step(StopServing(leave.node, leave.load_balancer_id, leave.version)) for leave in stopped)
         ),
     )

@@ -147,7 +147,9 @@ def _touches(event: Event) -> tuple[str, ...]:
 
 def _commands(event: Event) -> dict[LBNode, BalancerConfiguration | None]:
     """What each LB node is told; None to let go."""
-    found: dict[LBNode, BalancerConfiguration | None] = {each.node: None for each in event.leaving}
+    found: dict[LBNode, BalancerConfiguration | None] = {
+        each.node: None if each.stop else each.withdraw for each in event.leaving
+    }
     if isinstance(event, Converge):
         found |= {each.node: each.serve for each in event.serving if each.serve is not None}
     return found

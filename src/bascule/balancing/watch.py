@@ -2,7 +2,7 @@
 
 Doubts: a node appears, answers again after silence, or was restarted; a load balancer is missing where it is placed,
 is not announced, is carried by a node that should not or has not confirmed that it does not, or was reconciled without
-a node that answers now. What was deleted while a node was silent is taken off it.
+a node that answers now. What was deleted while a node was silent is taken off it. Drains end here, too (`drains`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from bascule.balancing import remarks
+from bascule.balancing.drains import Drains
 from bascule.balancing.hands import Agents
 from bascule.balancing.missed import Missed
 from bascule.balancing.noted_agents import NotedAgents
@@ -61,6 +62,7 @@ class Watch:
         self._agents = NotedAgents(agents, self._reports.commanded)
         self._sweep = Sweep(database=database, reports=self._reports, clock=clock, period=sweep)
         self._records = Records(database, clock)
+        self._drains = Drains(database, clock)
         self._seen: dict[UUID, float | None] = {}
         self._looked_at: dict[UUID, int] = {}
         self._all_looked_at = float("-inf")
@@ -94,6 +96,7 @@ class Watch:
         if change:
             log.info("comparing every load balancer", reason=change)
         await self._records.keep(of_nodes)
+        self._drains.look(of_nodes)
         await self._look_at_news(seen, now)
         self._ask_for_what_was_missed(reports)
         self._warn_of_mismatches(reports)
@@ -159,7 +162,9 @@ class Watch:
     ) -> None:
         doubts: dict[UUID, str] = {}
         for node, report in reports.items():
-            if isinstance(report, LBNodeReport):
+            # What a node that drains leaves stays there for a while: the sweep looks after it.
+            drains = isinstance(node, LBNode) and node.drain_until is not None
+            if isinstance(report, LBNodeReport) and not drains:
                 doubts.update(doubts_about(node.name, report, *placed[node.id], known))
         if doubts:
             ask(self._database, doubts, priority=Priority.EVENT, now=self._clock.now())

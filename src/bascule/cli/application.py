@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bascule.cli import services
+from bascule.cli import drains, services
 from bascule.cli.address_pools import address_pool_app
 from bascule.cli.api_keys import api_key_app
+from bascule.cli.drains import instance_app
 from bascule.cli.drift import drift_app
 from bascule.cli.elastic_ips import ip_app
 from bascule.cli.hypervisors import hypervisor_app
@@ -35,9 +36,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 services.add_commands(lb_app)
+drains.add_commands()
 for _name, _noun in (
     ("lb", lb_app),
     ("pool", pool_app),
+    ("instance", instance_app),
     ("ip", ip_app),
     ("operation", operation_app),
     ("node", node_app),

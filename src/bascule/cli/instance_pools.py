@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bascule.cli.output import Output, OutputOption, WaitOption, say, show_list, show_one
-from bascule.cli.parsers import Method, OwnMethod, address_of
+from bascule.cli.parsers import DeadlineOption, Method, OwnMethod, address_of
 from bascule.cli.session import admin, api, pick, settle
 from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire.admin_v1 import InstancePoolView
@@ -23,6 +23,7 @@ _MEMBERS = {
     "SERVES": "active",
     "EVICTED": "evicted",
     "STOPPED": "stopped",
+    "DRAINS UNTIL": "drain_until",
     "HYPERVISOR": "hypervisor",
     "ID": "id",
 }
@@ -114,12 +115,18 @@ def set_instance(
 
 @pool_app.command("remove")
 def remove_instance(
-    context: typer.Context, *, pool: PoolArgument, instance: InstanceArgument, output: OutputOption = Output.TABLE
+    context: typer.Context,
+    *,
+    pool: PoolArgument,
+    instance: InstanceArgument,
+    deadline: DeadlineOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a member out of the pool (for operators)."""
+    """Take a member out of the pool when it has drained (for operators)."""
     with admin(context) as client:
         found = pick(client.instance_pools.list_all(), pool, "instance pool")
-        changed = client.instance_pools.remove(found.id, pick(found.instances, instance, "instance").id)
+        member = pick(found.instances, instance, "instance")
+        changed = client.instance_pools.remove(found.id, member.id, drain_deadline=deadline)
     _show(output, changed)
 
 
@@ -129,12 +136,13 @@ def scale_pool(
     *,
     pool: PoolArgument,
     size: Annotated[int, typer.Argument(help="How many members serve.")],
+    deadline: DeadlineOption = None,
     wait: WaitOption = 60,
 ) -> None:
-    """Let so many members serve, oldest first."""
+    """Let so many members serve, oldest first; the others drain."""
     with api(context) as client:
         found = pick(client.instance_pools.list_all(), pool, "instance pool")
-        settle(client, client.instance_pools.scale(found.id, size), wait)
+        settle(client, client.instance_pools.scale(found.id, size, drain_deadline=deadline), wait)
     say(f"Pool {found.name} has size {size}.")
 
 
@@ -144,13 +152,14 @@ def evict_instances(
     *,
     pool: PoolArgument,
     instances: Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="Names or identifiers.")],
+    deadline: DeadlineOption = None,
     wait: WaitOption = 60,
 ) -> None:
-    """Take members out of service and shrink the pool (names need the operators' token too)."""
+    """Take members out of service, which drain, and shrink the pool (names need the operators' token too)."""
     with api(context) as client, admin(context) as operators:
         found = pick(operators.instance_pools.list_all(), pool, "instance pool")
         leaving = [pick(found.instances, wanted, "instance").id for wanted in instances]
-        settle(client, client.instance_pools.evict(found.id, leaving), wait)
+        settle(client, client.instance_pools.evict(found.id, leaving, drain_deadline=deadline), wait)
     say(f"{len(leaving)} members of {found.name} serve no more.")
 
 

@@ -26,6 +26,7 @@ def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -
         "AGENT": "agent_url",
         "DATA PLANE": "data_plane",
         "ENABLED": "enabled",
+        "DRAINS UNTIL": "drain_until",
         "LOAD BALANCERS": "load_balancers",
         "DOMAIN": "failure_domain",
         "ID": "id",
@@ -88,7 +89,7 @@ def set_node(
 
 @node_app.command("disable")
 def disable_node(context: typer.Context, node: NodeArgument, output: OutputOption = Output.TABLE) -> None:
-    """Move its load balancers to others, as before maintenance."""
+    """Move its load balancers to others at once; 'drain' gives its connections time."""
     _enable(context, node, output, enabled=False)
 
 

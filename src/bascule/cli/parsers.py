@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any
@@ -74,6 +75,18 @@ def persistence_of(text: str) -> dict[str, int]:
         ) from error
 
 
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
+
+
+def seconds_of(text: str) -> int:
+    """Seconds, or a number with its unit. Raises typer.BadParameter."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration: write it as in 90s, 5m or 1h; 0 is at once.")
+    return int(found[1]) * _UNITS[found[2]]
+
+
 def labels_of(given: list[str] | None) -> dict[str, str] | None:
     """Labels from the command line; None when there are none. Raises typer.BadParameter."""
     if not given:
@@ -86,6 +99,17 @@ def labels_of(given: list[str] | None) -> dict[str, str] | None:
         labels[key] = value
     return labels
 
+
+DeadlineOption = Annotated[
+    Any,
+    typer.Option(
+        "--deadline",
+        parser=seconds_of,
+        metavar="DURATION",
+        help="How long connections are kept at most, as in 90s, 5m or 1h; 0 is not at all. The installation's without.",
+        show_default=False,
+    ),
+]
 
 # Typer takes no union of the two families; the parsers say what comes out.
 AddressOption = Annotated[

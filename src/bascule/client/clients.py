@@ -8,6 +8,7 @@ from uuid import UUID
 
 from bascule.client.address_pools import AddressPools
 from bascule.client.api_keys import ApiKeys
+from bascule.client.drains import Drains
 from bascule.client.drift import Drift
 from bascule.client.elastic_ips import ElasticIPs
 from bascule.client.hypervisors import Hypervisors
@@ -75,5 +76,6 @@ class AdminClient(_Client):
         self.load_balancers = AdminLoadBalancers(self._transport)
         self.api_keys = ApiKeys(self._transport)
         self.jobs = Jobs(self._transport)
+        self.drains = Drains(self._transport)
         self.drift = Drift(self._transport)
         self.machine_events = MachineEvents(self._transport)

@@ -32,15 +32,15 @@ class InstancePools:
         body = body_of(name=name, size=size, description=description)
         return OperationView.model_validate(self._transport.post("/v2/instance-pool", body))
 
-    def scale(self, pool_id: UUID, size: int) -> OperationView:
-        """Let so many members serve. Raises Exhausted when fewer are registered."""
-        return OperationView.model_validate(
-            self._transport.put(f"/v2/instance-pool/{pool_id}:scale", body_of(size=size))
-        )
+    def scale(self, pool_id: UUID, size: int, *, drain_deadline: int | None = None) -> OperationView:
+        """Let so many members serve; the others drain, for so many seconds at most. Raises Exhausted when fewer are
+        registered."""
+        body = body_of(size=size, drain_deadline=drain_deadline)
+        return OperationView.model_validate(self._transport.put(f"/v2/instance-pool/{pool_id}:scale", body))
 
-    def evict(self, pool_id: UUID, instance_ids: Sequence[UUID]) -> OperationView:
-        """Take these members out of service."""
-        body = body_of(instances=list(instance_ids))
+    def evict(self, pool_id: UUID, instance_ids: Sequence[UUID], *, drain_deadline: int | None = None) -> OperationView:
+        """Take these members out of service; they drain, for so many seconds at most."""
+        body = body_of(instances=list(instance_ids), drain_deadline=drain_deadline)
         return OperationView.model_validate(self._transport.put(f"/v2/instance-pool/{pool_id}:evict", body))
 
     def delete(self, pool_id: UUID) -> OperationView:
@@ -90,7 +90,10 @@ class AdminInstancePools:
         answer = self._transport.put(f"/admin/v1/instance-pools/{pool_id}/instances/{instance_id}", body_of(**given))
         return admin_v1.InstancePoolView.model_validate(answer)
 
-    def remove(self, pool_id: UUID, instance_id: UUID) -> admin_v1.InstancePoolView:
-        """Take a member out of the pool."""
-        answer = self._transport.delete(f"/admin/v1/instance-pools/{pool_id}/instances/{instance_id}")
+    def remove(
+        self, pool_id: UUID, instance_id: UUID, *, drain_deadline: int | None = None
+    ) -> admin_v1.InstancePoolView:
+        """Take a member out of the pool; it drains first, for so many seconds at most."""
+        query = "" if drain_deadline is None else f"?drain-deadline={drain_deadline}"
+        answer = self._transport.delete(f"/admin/v1/instance-pools/{pool_id}/instances/{instance_id}{query}")
         return admin_v1.InstancePoolView.model_validate(answer)

@@ -18,7 +18,7 @@ from bascule.model.virtual_services import ForwardingMethod, ServiceKey, Virtual
 class FakeDataPlane:
     """`addresses` and `services` stand for the kernel, which outlives a process: a test may change them, as a foreign
     hand would. While `broken` holds a sentence, start and enforce fail with it. One that `checks` its backends itself
-    reports what is in `healths`.
+    reports what is in `healths`. `remaining` are the connections that it counts of backends with weight 0.
     """
 
     name = "fake"
@@ -33,6 +33,7 @@ class FakeDataPlane:
     def __init__(self, *, checks: bool = False) -> None:
         self.capabilities = replace(type(self).capabilities, checks=checks)
         self.healths: dict[IPAddress, Health] = {}
+        self.remaining: dict[IPAddress, int] = {}
         self.addresses: set[IPAddress] = set()
         self.services: dict[ServiceKey, VirtualService] = {}
         self.broken: str | None = None
@@ -86,6 +87,7 @@ class FakeDataPlane:
                     weight=each.weight,
                     method=each.method,
                     port=each.target_port if each.method is ForwardingMethod.TRANSLATION else service.key.port,
+                    remaining=None if each.weight else self.remaining.get(each.address),
                     health=self._health(each.address),
                 )
                 for each in backends

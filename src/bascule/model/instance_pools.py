@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -25,7 +26,9 @@ class Instance:
     """One machine. `weight` 0 keeps its connections and gives it no new ones.
 
     `forwarding_method` is how this one is reached, whatever its services say; None leaves it to them.
-    `evicted` is what people say, `stopped` what became of the machine: either keeps it from serving.
+    `evicted` and `drained` are what people say, `stopped` what became of the machine, `leaving` that it goes as soon as
+    it may: each keeps it from serving. `drain_until`: it served until then or a moment ago, and keeps its connections
+    until it has none or that time comes (UTC).
     """
 
     id: UUID
@@ -36,6 +39,14 @@ class Instance:
     forwarding_method: ForwardingMethod | None = None
     evicted: bool = False
     stopped: bool = False
+    drained: bool = False
+    leaving: bool = False
+    drain_until: datetime | None = None
+
+    @property
+    def willing(self) -> bool:
+        """Whether it may serve, as far as people say."""
+        return not (self.evicted or self.drained or self.leaving)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +62,24 @@ class InstancePool:
 
     @property
     def active(self) -> tuple[Instance, ...]:
-        """The members that serve now: neither evicted nor stopped, oldest first, at most `size`."""
-        willing = [member for member in self.members if not (member.evicted or member.stopped)]
+        """The members that take new connections: willing and not stopped, oldest first, at most `size`."""
+        willing = [member for member in self.members if member.willing and not member.stopped]
         return tuple(willing if self.size is None else willing[: self.size])
+
+    @property
+    def draining(self) -> tuple[Instance, ...]:
+        """The members that keep their connections and take no new ones. A machine that stopped has none to keep."""
+        active = {member.id for member in self.active}
+        return tuple(
+            member
+            for member in self.members
+            if member.drain_until is not None and not member.stopped and member.id not in active
+        )
+
+    @property
+    def carried(self) -> tuple[Instance, ...]:
+        """Everybody that LB nodes send to: those that drain have weight 0."""
+        return (*self.active, *(replace(member, weight=0) for member in self.draining))
 
     @property
     def state(self) -> InstancePoolState:

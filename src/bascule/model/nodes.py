@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from bascule.model.data_planes import DataPlaneName
@@ -18,7 +19,10 @@ class Agent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LBNode:
-    """A machine that carries VIPs. Nodes of one failure domain (rack, power feed) may die together."""
+    """A machine that carries VIPs. Nodes of one failure domain (rack, power feed) may die together.
+
+    `drain_until`: it is disabled, but what it carried it serves until no packets come any more, or until then (UTC).
+    """
 
     id: UUID
     name: str
@@ -26,6 +30,7 @@ class LBNode:
     failure_domain: str = ""
     enabled: bool = True
     data_plane: DataPlaneName = DataPlaneName.XDP
+    drain_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,10 @@ class Traffic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualBackendReport:
     """One backend as the data plane has it, with the port that packets for it go to (0: not said). A data plane that
-    keeps no table of connections counts none, and only one that checks its backends itself says their health."""
+    keeps no table of connections counts none, and only one that checks its backends itself says their health.
+
+    `remaining` are the connections of a backend with weight 0, with those that end just now; None is not known.
+    """
 
     address: IPAddress
     weight: int
@@ -32,6 +35,7 @@ class VirtualBackendReport:
     traffic: Traffic = Traffic()
     active_connections: int = 0
     inactive_connections: int = 0
+    remaining: int | None = None
     health: Health | None = None
 
 
@@ -151,7 +155,8 @@ def without_counters(report: LBNodeReport) -> LBNodeReport:
 
 def _at_rest(service: VirtualServiceReport) -> VirtualServiceReport:
     backends = (
-        replace(each, traffic=Traffic(), active_connections=0, inactive_connections=0) for each in service.backends
+        replace(each, traffic=Traffic(), active_connections=0, inactive_connections=0, remaining=None)
+        for each in service.backends
     )
     return replace(service, traffic=Traffic(), backends=tuple(backends))
 

@@ -23,6 +23,7 @@ def run(settings: ApiSettings) -> None:
         admin_token=settings.admin_token,
         zone=settings.zone,
         public_url=settings.public_url,
+        drain_deadline=settings.drain_deadline,
         new_hash_seed=lambda: secrets.randbits(64),
     )
     serve(create_app(context), settings.api_listen)

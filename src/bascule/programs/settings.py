@@ -58,6 +58,8 @@ class ApiSettings(ControlPlaneSettings):
     """Bearer token of the operators' API, at least 16 characters (`openssl rand -hex 32`)."""
     zone: str = "home-1"
     """Name of the zone this API serves."""
+    drain_deadline: float = Field(default=300.0, ge=0, le=604_800)
+    """Seconds for which an instance, or an LB node, that drains keeps its connections at most; 0 is not at all."""
     public_url: str = ""
     """Where clients reach the API, when it is not where it listens."""
 

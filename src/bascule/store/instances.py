@@ -14,6 +14,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     func,
+    or_,
     select,
 )
 from sqlalchemy import (
@@ -31,6 +32,7 @@ from bascule.model.errors import NotFound, Taken
 from bascule.model.instance_pools import Instance
 from bascule.model.virtual_services import ForwardingMethod
 from bascule.store import tables
+from bascule.store.times import optional, seconds_of
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.instances
@@ -101,6 +103,20 @@ def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]
     return [_noun(row) for row in rows]
 
 
+def pools_on_hypervisor(connection: Connection, hypervisor_id: UUID) -> dict[UUID, set[UUID]]:
+    """The instances that a hypervisor carries, by pool."""
+    found: dict[UUID, set[UUID]] = defaultdict(set)
+    for row in connection.execute(_ALL.where(_TABLE.c.hypervisor_id == str(hypervisor_id))):
+        found[UUID(row.instance_pool_id)].add(UUID(row.id))
+    return dict(found)
+
+
+def draining(connection: Connection) -> list[tuple[UUID, Instance]]:
+    """Those that keep connections for a while, each with its pool."""
+    which = or_(_TABLE.c.drain_until.is_not(None), _TABLE.c.leaving)
+    return [(UUID(row.instance_pool_id), _noun(row)) for row in connection.execute(_ALL.where(which))]
+
+
 def update(connection: Connection, instance: Instance) -> None:
     """Write everything but the place in the pool. Raises Taken when another instance has the address."""
     with refused_when_taken(_address_taken(instance)):
@@ -129,6 +145,9 @@ def _values(instance: Instance) -> dict[str, object]:
         "forwarding_method": instance.forwarding_method,
         "evicted": instance.evicted,
         "stopped": instance.stopped,
+        "drained": instance.drained,
+        "leaving": instance.leaving,
+        "drain_until": seconds_of(instance.drain_until),
     }
 
 
@@ -142,4 +161,7 @@ def _noun(row: Row[Any]) -> Instance:
         forwarding_method=None if row.forwarding_method is None else ForwardingMethod(row.forwarding_method),
         evicted=row.evicted,
         stopped=row.stopped,
+        drained=row.drained,
+        leaving=row.leaving,
+        drain_until=optional(row.drain_until),
     )

@@ -14,6 +14,7 @@ from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound, Taken
 from bascule.model.nodes import Agent, LBNode
 from bascule.store import node_states, tables
+from bascule.store.times import optional, seconds_of
 from bascule.store.violations import refused_when_taken
 
 _TABLE = tables.lb_nodes
@@ -77,6 +78,7 @@ def _values(node: LBNode) -> dict[str, object]:
         "failure_domain": node.failure_domain,
         "enabled": node.enabled,
         "data_plane": node.data_plane,
+        "drain_until": seconds_of(node.drain_until),
     }
 
 
@@ -88,4 +90,5 @@ def _noun(row: Row[Any]) -> LBNode:
         failure_domain=row.failure_domain,
         enabled=row.enabled,
         data_plane=DataPlaneName(row.data_plane),
+        drain_until=optional(row.drain_until),
     )

@@ -49,6 +49,8 @@ lb_nodes = _noun(
     Column("failure_domain", String(255), nullable=False, default=""),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("data_plane", String(16), nullable=False, server_default="xdp"),
+    # It is disabled, and serves what still comes until then at most.
+    Column("drain_until", Float, nullable=True),
     # When the watch last wrote down what it has (`node_states`).
     Column("seen_at", Float, nullable=True),
 )
@@ -114,6 +116,11 @@ instances = _noun(
     Column("evicted", Boolean, nullable=False, default=False),
     # Said by machine events alone, as `evicted` and `weight` are by people alone.
     Column("stopped", Boolean, nullable=False, default=False, server_default=false()),
+    # Said by people: it takes no new connections. And: its row goes as soon as it has no connections to keep.
+    Column("drained", Boolean, nullable=False, server_default=false()),
+    Column("leaving", Boolean, nullable=False, server_default=false()),
+    # Until when it keeps its connections; None when it serves, or has none to keep.
+    Column("drain_until", Float, nullable=True),
     # Order of registration: the oldest members serve first when the size caps the pool.
     Column("position", Integer, nullable=False),
 )

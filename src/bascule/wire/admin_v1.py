@@ -56,13 +56,14 @@ class LBNodeUpdate(Body):
 
 
 class LBNodeView(View):
-    """An LB node; `load-balancers` counts what it carries."""
+    """An LB node; `load-balancers` counts what it carries. `drain-until`: it drains, until then at most."""
 
     id: UUID
     name: str
     agent_url: str
     failure_domain: str
     enabled: bool
+    drain_until: datetime | None = None
     data_plane: DataPlaneName = DataPlaneName.XDP
     load_balancers: int
 
@@ -161,7 +162,11 @@ class InstanceUpdate(Body):
 
 
 class InstanceView(View):
-    """A member of a pool; `active` when it serves now, `stopped` when its machine was said to be."""
+    """A member of a pool; `active` when it serves now, `stopped` when its machine was said to be.
+
+    `drained`: people asked it to take no new connections. `leaving`: it goes when it has no connections to keep.
+    `drain-until`: it keeps those that it has, until then at most.
+    """
 
     id: UUID
     name: str
@@ -171,6 +176,9 @@ class InstanceView(View):
     forwarding_method: ForwardingMethod | None = None
     evicted: bool
     stopped: bool = False
+    drained: bool = False
+    leaving: bool = False
+    drain_until: datetime | None = None
     active: bool
 
 

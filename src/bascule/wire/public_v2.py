@@ -19,6 +19,7 @@ from bascule.wire.fields import (
     AddressFamily,
     Body,
     Description,
+    DrainDeadline,
     HostName,
     Identifier,
     Labels,
@@ -161,15 +162,20 @@ class InstancePoolUpdate(Body):
 
 
 class InstancePoolScale(Body):
-    """How many members serve from now on."""
+    """How many members serve from now on.
+
+    `drain-deadline` is how long, in seconds, the others keep their connections at most; 0 is not at all.
+    """
 
     size: _Size
+    drain_deadline: DrainDeadline | None = None
 
 
 class InstancePoolEvict(Body):
-    """The members that serve no more."""
+    """The members that serve no more. They keep their connections for `drain-deadline` seconds at most."""
 
     instances: Annotated[list[Identifier], Field(min_length=1, max_length=POOL_SIZE_MAX)]
+    drain_deadline: DrainDeadline | None = None
 
 
 class ElasticIPCreate(Body):

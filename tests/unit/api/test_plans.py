@@ -43,8 +43,9 @@ def served(api: Installation) -> tuple[str, str]:
 
 
 def test_scaling_a_pool_tells_steps_nodes_and_what_moves(api: Installation, served: tuple[str, str]) -> None:
-    """One of four instances leaves: its quarter breaks, and hardly anything else moves."""
-    (found,) = planned(api, "PUT", f"/v2/instance-pool/{served[1]}:scale", {"size": 3})["load-balancers"]
+    """One of four instances leaves at once: its quarter breaks, and hardly anything else moves."""
+    body = {"size": 3, "drain-deadline": 0}
+    (found,) = planned(api, "PUT", f"/v2/instance-pool/{served[1]}:scale", body)["load-balancers"]
     titles = [step["title"] for step in found["steps"]]
     assert "serve 1 services on lb-1" in titles
     assert titles.index("serve 1 services on lb-1") < titles.index("apply 3 rules on hv-1")
@@ -53,6 +54,13 @@ def test_scaling_a_pool_tells_steps_nodes_and_what_moves(api: Installation, serv
     assert 0.2 < service["cut"] < 0.3
     assert service["cut"] <= service["moved"] < service["cut"] + 0.1
     assert (service["connections"], service["remembered-for"]) == (None, 900.0)
+
+
+def test_a_pool_that_shrinks_breaks_nothing(api: Installation, served: tuple[str, str]) -> None:
+    """Whoever serves no more drains: its rules stay, and its connections are remembered."""
+    (found,) = planned(api, "PUT", f"/v2/instance-pool/{served[1]}:scale", {"size": 3})["load-balancers"]
+    assert found["touches"] == ["lb-1"]
+    assert [service["cut"] for service in found["services"]] == [0]
 
 
 def test_a_weight_of_zero_breaks_nothing(api: Installation, served: tuple[str, str]) -> None:
@@ -72,7 +80,7 @@ def test_where_the_kernel_counts_connections_they_are_told(api: Installation) ->
     node = carried(api, load_balancer, runs="ipvs")
     api.operators.put(f"/admin/v1/lb-nodes/{node.id}", json={"data-plane": "ipvs"})
     members = api.operators.get(f"/admin/v1/instance-pools/{pool}").json()["instances"]
-    body = {"instances": [members[0]["id"]]}
+    body = {"instances": [members[0]["id"]], "drain-deadline": 0}
     (found,) = planned(api, "PUT", f"/v2/instance-pool/{pool}:evict", body)["load-balancers"]
     (service,) = found["services"]
     assert (service["connections"], service["connections-cut"], service["moved"]) == (2, 2, None)

@@ -25,8 +25,8 @@ def has_quorum(before: bool, weight: int, quorum: int, hysteresis: int) -> bool:
 
 
 def weight_of(backend: Backend, verdict: Verdict) -> int:
-    """The instance's share: what its check says, or what it was given."""
-    return backend.weight if verdict.weight is None else verdict.weight
+    """The instance's share: what its check says, or what it was given. Given 0, it gets nothing new."""
+    return backend.weight if verdict.weight is None or backend.weight == 0 else verdict.weight
 
 
 def quorums(

@@ -117,8 +117,11 @@ def _virtual(
 def _weight(service: ServiceConfiguration, backend: Backend, verdict: Verdict, *, up: bool) -> int | None:
     """The weight a backend serves with, 0 for its open connections alone; None when it is left out.
 
-    While the sorry server serves, healthy backends are treated like failed ones, as keepalived does.
+    While the sorry server serves, healthy backends are treated like failed ones, as keepalived does. One that was given
+    weight 0 keeps its connections whatever its check says: who drains often says that it is not ready.
     """
+    if backend.weight == 0:
+        return 0
     if verdict.health is Health.UNKNOWN:
         return None
     if up and verdict.health is Health.SUCCESS:

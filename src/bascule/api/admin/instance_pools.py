@@ -55,6 +55,9 @@ def view(pool: InstancePool) -> InstancePoolView:
                 forwarding_method=member.forwarding_method,
                 evicted=member.evicted,
                 stopped=member.stopped,
+                drained=member.drained,
+                leaving=member.leaving,
+                drain_until=member.drain_until,
                 active=member.id in active,
             )
             for member in pool.members

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from bascule.api import carrying
 from bascule.api.admin.instance_pools import view
 from bascule.api.context import Ctx
+from bascule.api.draining import drain_until, free_address
 from bascule.model.errors import InvalidInput
 from bascule.model.instance_pools import Instance
 from bascule.model.virtual_services import ForwardingMethod
-from bascule.store import changes, hypervisors, instance_pools, instances, load_balancers, services
+from bascule.store import changes, draining, hypervisors, instance_pools, instances, load_balancers, services
 from bascule.wire.admin_v1 import InstanceCreate, InstancePoolView, InstanceUpdate
 
 router = APIRouter(prefix="/admin/v1/instance-pools/{id}/instances", tags=["operators: instance pools"])
@@ -34,6 +36,7 @@ def create_instance(context: Ctx, id: UUID, body: InstanceCreate) -> InstancePoo
             forwarding_method=body.forwarding_method,
         )
         _check_users(connection, id, instance)
+        free_address(context, connection, instance.address, id)
         instances.insert(connection, id, instance)
         return _changed(context, connection, id, "register-instance")
 
@@ -48,7 +51,7 @@ def update_instance(
     """Change a member: move it to another hypervisor, weigh it anew, let an evicted one serve again."""
     given = {name: getattr(body, name) for name in body.model_fields_set - {"hypervisor", "forwarding_method"}}
     with context.database.write() as connection:
-        instance_pools.lock_for_change(connection, id)
+        pool = instance_pools.lock_for_change(connection, id)
         instance = replace(instances.get(connection, id, instance_id), **given)
         if body.hypervisor is not None:
             instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor))
@@ -56,16 +59,24 @@ def update_instance(
             instance = replace(instance, forwarding_method=_method_of(body.forwarding_method))
             _check_users(connection, id, instance)
         instances.update(connection, instance)
+        draining.follow(connection, pool, until=drain_until(context, None))
         return _changed(context, connection, id, "update-instance")
 
 
 @router.delete("/{instance_id}")
-def delete_instance(context: Ctx, id: UUID, instance_id: UUID) -> InstancePoolView:  # noqa: A002
-    """Take a member out of the pool."""
+def delete_instance(
+    context: Ctx,
+    id: UUID,  # noqa: A002
+    instance_id: UUID,
+    drain_deadline: Annotated[int | None, Query(alias="drain-deadline", ge=0, le=604_800)] = None,
+) -> InstancePoolView:
+    """Take a member out of the pool. One that serves keeps its connections first, for so many seconds at most."""
     with context.database.write() as connection:
-        instance_pools.lock_for_change(connection, id)
-        instances.get(connection, id, instance_id)
-        instances.delete(connection, instance_id)
+        pool = instance_pools.lock_for_change(connection, id)
+        instance = instances.get(connection, id, instance_id)
+        instances.update(connection, replace(instance, leaving=True))
+        until = drain_until(context, drain_deadline)
+        draining.follow(connection, pool, until=until, asked=set() if drain_deadline is None else {instance_id})
         return _changed(context, connection, id, "delete-instance")
 
 

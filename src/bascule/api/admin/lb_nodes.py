@@ -62,6 +62,8 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
             failure_domain=present.failure_domain if body.failure_domain is None else body.failure_domain,
             enabled=present.enabled if body.enabled is None else body.enabled,
             data_plane=body.data_plane or present.data_plane,
+            # Who says enabled or disabled says so at once.
+            drain_until=present.drain_until if body.enabled is None else None,
         )
         lb_nodes.update(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was changed")
@@ -104,6 +106,7 @@ def _view(node: LBNode, carried: int) -> LBNodeView:
         agent_url=node.agent.url,
         failure_domain=node.failure_domain,
         enabled=node.enabled,
+        drain_until=node.drain_until,
         data_plane=node.data_plane,
         load_balancers=carried,
     )

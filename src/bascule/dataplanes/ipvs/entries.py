@@ -93,6 +93,7 @@ class Found:
                 traffic=load.traffic,
                 active_connections=load.active,
                 inactive_connections=load.inactive,
+                remaining=None if to.weight else load.active + load.inactive,
             )
             for to, load in zip(self.server.destinations, self.loads, strict=True)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
@@ -111,7 +111,6 @@ def _policy(service: VirtualService) -> Iterator[str]:
 
 
 def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
-    wanted = check(service.health_check, scripts) if service.health_check is not None else None
     for backend in sorted(service.backends, key=lambda each: address_order(each.address)):
         if backend.address.version != service.key.address.version:
             raise SystemFailure(
@@ -121,7 +120,13 @@ def _backends(service: VirtualService, scripts: Path) -> Iterator[str]:
         # The hypervisor translates the port: a tunnel carries what the client sent.
         yield f"    real_server {backend.address} {service.key.port} {{"
         yield f"        weight {backend.weight}"
-        if wanted is not None:
+        if backend.weight == 0:
+            # It drains: neither its check nor a lost quorum ends its connections.
+            yield "        inhibit_on_failure"
+        if service.health_check is not None:
+            # A script gives a share to those alone that were given one.
+            by_script = service.health_check.script_weight and backend.weight > 0
+            wanted = check(replace(service.health_check, script_weight=by_script), scripts)
             yield from (f"        {each}" for each in wanted(backend.address))
         yield "    }"
 

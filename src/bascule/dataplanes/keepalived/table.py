@@ -64,10 +64,10 @@ def _serving(
         instance = server.instances.get(address) if server is not None else None
         if instance is None or health_of(service, instance) is Health.UNKNOWN:
             if address in before:
-                yield address, replace(destination, weight=before[address].weight)
+                yield address, replace(destination, weight=before[address].weight if destination.weight else 0)
         elif health_of(service, instance) is not Health.FAILURE and up:
-            yield address, replace(destination, weight=instance.weight)
-        elif inhibit:
+            yield address, replace(destination, weight=instance.weight if destination.weight else 0)
+        elif inhibit or destination.weight == 0:
             yield address, replace(destination, weight=0)
 
 

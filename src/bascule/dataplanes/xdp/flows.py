@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Set
 from ctypes import addressof, c_char
 from mmap import mmap
 
 from bascule.dataplanes.xdp import history
 from bascule.dataplanes.xdp.layout import FLOW_TICK_LOG2_NS
-from bascule.dataplanes.xdp.library import library
+from bascule.dataplanes.xdp.library import ANY_BACKEND, library
 from bascule.model.errors import SystemFailure
 
 
@@ -28,16 +29,28 @@ class FlowTable:
         """Forget the flows of these backends; returns how many there were."""
         return int(library().bascule_purge(_pointer(self._memory), self._words, history.flags(backends)))
 
+    def count(self, backends: Set[int], idle: float) -> dict[int, int]:
+        """How many flows of each of these backends were seen within `idle` seconds."""
+        counts = array("I", bytes(4 * ANY_BACKEND))
+        table = _pointer(self._memory), self._words
+        library().bascule_count_flows(
+            *table, history.flags(backends), self._clock(), _ticks(idle), counts.buffer_info()[0]
+        )
+        return {index: counts[index] for index in backends}
+
     def clean(self, rings: mmap, offset: int, mine: Set[int], idle: float) -> int:
         """Clean the ring at `offset` bytes into `rings`; a flow not seen for `idle` seconds counts as ended."""
-        ticks = min(int(idle * 1e9) >> FLOW_TICK_LOG2_NS, 0x7FFF)
         table = _pointer(self._memory), self._words
         dirty = int(
-            library().bascule_clean(_pointer(rings) + offset, *table, history.flags(mine), self._clock(), ticks)
+            library().bascule_clean(_pointer(rings) + offset, *table, history.flags(mine), self._clock(), _ticks(idle))
         )
         if dirty < 0:
             raise SystemFailure("No memory is left to clean a ring: give the machine more.")
         return dirty
+
+
+def _ticks(seconds: float) -> int:
+    return min(int(seconds * 1e9) >> FLOW_TICK_LOG2_NS, 0x7FFF)
 
 
 def _pointer(memory: mmap) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 from bascule.dataplanes.xdp import layout
+from bascule.dataplanes.xdp.backends import Placed
 from bascule.dataplanes.xdp.refusal import addresses_on_loopback
 from bascule.dataplanes.xdp.tables import Tables
 from bascule.model.addresses import IPAddress, address_order
@@ -21,18 +22,26 @@ def observe(
     wanted = {layout.service_key(service.key): service for service in services}
     incomplete = {service.key.address for packed, service in wanted.items() if packed not in in_kernel}
     ours, others = addresses_on_loopback()
+    remaining = tables.remaining()
     counters = layout.sum_fates(loaded.map("counters").get_per_cpu(bytes(4)))
     return DataPlaneReport(
         ready=frozenset(addresses & (ours | others)) - incomplete,
         services=tuple(
-            _service(loaded, tables, packed, index, wanted.get(packed)) for packed, index in sorted(in_kernel.items())
+            _service(loaded, tables, packed, index, wanted=wanted.get(packed), remaining=remaining)
+            for packed, index in sorted(in_kernel.items())
         ),
         counters=counters,
     )
 
 
 def _service(
-    loaded: BpfObject, tables: Tables, packed: bytes, index: int, wanted: VirtualService | None
+    loaded: BpfObject,
+    tables: Tables,
+    packed: bytes,
+    index: int,
+    *,
+    wanted: VirtualService | None,
+    remaining: Mapping[Placed, int | None],
 ) -> VirtualServiceReport:
     key = layout.parse_service_key(packed)
     totals = loaded.map("backend_totals")
@@ -42,6 +51,7 @@ def _service(
             weight=tables.backends.entries[place].weight,
             port=key.port,
             traffic=_traffic(totals, place),
+            remaining=remaining.get((packed, address)),
         )
         for address, place in sorted(tables.backends.indexes(packed).items(), key=lambda item: address_order(item[0]))
     )

@@ -79,6 +79,10 @@ class RingTable:
         ring = self._known[index]
         return ring.dirty > 0 and self._clock() - ring.changed_at >= idle
 
+    def knows_all(self, index: int, idle: float) -> bool:
+        """Whether flows of former owners that are not remembered are over: no slot is dirty, or none changed lately."""
+        return self._known[index].dirty == 0 or self.is_settled(index, idle)
+
     def is_due(self, index: int, idle: float, pause: float) -> bool:
         """Whether a settled ring was not cleaned for `pause` seconds."""
         return self.is_settled(index, idle) and self._clock() - self._known[index].cleaned_at >= pause

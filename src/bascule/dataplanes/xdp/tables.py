@@ -92,6 +92,26 @@ class Tables:
             self._rings.clean(index, self._flows, mine, self._idle.of(self._applied[key].key.protocol))
         self._publish()
 
+    def remaining(self) -> dict[Placed, int | None]:
+        """The flows of each backend with weight 0 that were seen lately.
+
+        A flow is remembered by its first packet after the change: zero is not known (None) before all had the time.
+        """
+        found: dict[Placed, int | None] = {}
+        for protocol in Protocol:
+            drains = {
+                self.backends.indexes(key)[backend.address]: (key, backend.address)
+                for key, service in self._applied.items()
+                if service.key.protocol is protocol
+                for backend in service.backends
+                if backend.weight == 0
+            }
+            idle = self._idle.of(protocol)
+            for index, count in (self._flows.count(drains.keys(), idle) if drains else {}).items():
+                known = count > 0 or self._rings.knows_all(self.services.indexes[drains[index][0]], idle)
+                found[drains[index]] = count if known else None
+        return found
+
     def dirty_slots(self) -> int:
         """Over all rings: slots whose flows are looked up in the table of flows."""
         return sum(self._rings.dirty(self.services.indexes[key]) for key in self._applied)
