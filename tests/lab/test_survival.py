@@ -17,7 +17,7 @@ _EFFORT = Effort(connections=60, datagram_flows=20, interval=0.1, rate=10, befor
 
 
 def _endure(lab: Lab, name: str) -> Outcome:
-    (fault,) = choose([name], lab.shape.dataplane)
+    (fault,) = choose([name], lab.shape)
     with (
         ControlPlane(lab) as api,
         AdminClient(lab.api_url, lab.admin_token) as admin,

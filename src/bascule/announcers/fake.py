@@ -21,11 +21,17 @@ class FakeAnnouncer:
         self.announced: set[IPAddress] = set()
         self.broken: str | None = None
         self.started = False
+        self.grace = 0.0
+        self.discouraged: Set[IPAddress] = frozenset()
 
     def start(self) -> None:
         """Succeed unless broken."""
         self._fail_if_broken()
         self.started = True
+
+    def discourage(self, addresses: Set[IPAddress]) -> None:
+        """Remember it; what is told of it is `announced & discouraged`."""
+        self.discouraged = addresses
 
     def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Announce exactly these."""

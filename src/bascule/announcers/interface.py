@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bascule.model.addresses import IPAddress
 from bascule.model.reports import AnnouncerReport
@@ -28,3 +28,16 @@ class Announcer(Protocol):
 
     def close(self) -> None:
         """Let go of handles. Announcing goes on."""
+
+
+@runtime_checkable
+class GracefulAnnouncer(Announcer, Protocol):
+    """An announcer that can ask routers to move an address's packets elsewhere before it is withdrawn.
+
+    `grace` is how many seconds they are given for it; 0 when nobody shall wait.
+    """
+
+    grace: float
+
+    def discourage(self, addresses: Set[IPAddress]) -> None:
+        """From now on `enforce` announces these, of those that it names, as a last resort, and no others."""

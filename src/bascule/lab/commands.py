@@ -16,8 +16,8 @@ from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
-from bascule.lab.options import CheckInterval, DataPlane, ForwardingOption, Name, Output
-from bascule.lab.shape import DatabaseKind, EventsFrom, Shape, usual_forwarding
+from bascule.lab.options import BfdOption, CheckInterval, Database, DataPlane, ForwardingOption, Name, Output
+from bascule.lab.shape import USUAL_BFD, Bfd, DatabaseKind, EventsFrom, Shape, usual_forwarding
 from bascule.lab.state import Lab
 from bascule.lab.survival import commands as survival
 from bascule.lab.traffic import Tally, Target
@@ -28,7 +28,6 @@ from bascule.system.namespaces import call_in
 
 lab_app = typer.Typer(help="A data centre in network namespaces: build it, look at it, send traffic, break it.")
 
-Database = Annotated[DatabaseKind, typer.Option(help="Where the control plane keeps the expected state.")]
 Events = Annotated[EventsFrom, typer.Option(help="Where it hears events of machines.")]
 Orchestrators = Annotated[int, typer.Option(min=1, max=9, help="How many share the work.")]
 IPv6 = Annotated[bool, typer.Option(help="IPv6 beside IPv4.")]
@@ -46,6 +45,7 @@ def up(
     database: Database = DatabaseKind.SQLITE,
     events: Events = EventsFrom.NONE,
     orchestrators: Orchestrators = 1,
+    bfd: BfdOption = USUAL_BFD,
     hosts_only: Annotated[bool, typer.Option(help="No agents and no control plane.")] = False,
 ) -> None:
     """Build a lab and start everything in it."""
@@ -60,6 +60,7 @@ def up(
             database=database,
             events=events,
             orchestrators=orchestrators,
+            bfd=Bfd.parse(bfd),
         )
         lab = life.up(name, shape, hosts_only=hosts_only, tell=line.update)
     console.print(f"Lab [bold]{name}[/] is up.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bascule.lab.shape import DatabaseKind
 from bascule.model.data_planes import DataPlaneName
 
 Name = Annotated[str, typer.Option("--name", "-n", help="Which lab; several can live side by side.")]
@@ -32,6 +33,8 @@ ForwardingOption = Annotated[
     typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
 ]
 
+Database = Annotated[DatabaseKind, typer.Option(help="Where the control plane keeps the expected state.")]
+BfdOption = Annotated[str, typer.Option("--bfd", help="Pace of BFD: milliseconds, and packets that may be missed.")]
 CheckInterval = Annotated[
     int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
 ]

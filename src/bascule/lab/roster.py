@@ -15,9 +15,6 @@ from bascule.model.addresses import IPAddress
 # The API runs outside every namespace, so that a browser and the command line reach it.
 OUTSIDE = ""
 _TUNNEL_HEADER = 20
-# A crowded laptop delays packets: 300 ms x 5 never flaps, 100 ms x 3 does.
-BFD_INTERVAL_MS = 300
-BFD_MULTIPLIER = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +147,8 @@ def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
         "BASCULE_BGP_LOCAL_AS": str(LB_AS),
         "BASCULE_BGP_ROUTER_ID": str(host.address),
         "BASCULE_BGP_NEIGHBORS": " ".join(f"{router}/{ROUTER_AS}" for router in _routers(host)),
-        "BASCULE_BFD_INTERVAL_MS": str(BFD_INTERVAL_MS),
-        "BASCULE_BFD_MULTIPLIER": str(BFD_MULTIPLIER),
+        "BASCULE_BFD_INTERVAL_MS": str(lab.shape.bfd.interval_ms),
+        "BASCULE_BFD_MULTIPLIER": str(lab.shape.bfd.multiplier),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from bascule.lab.network import next_hops
-from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
+from bascule.lab.shape import Bfd
 from bascule.lab.state import Lab
 from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Host, Role, Topology
 from bascule.model.addresses import IPAddress
@@ -25,6 +25,12 @@ _KERNEL = """protocol kernel {{
   merge paths on limit 16;
   ipv{family} {{ import none; export where source = RTS_BGP; }};
 }}
+filter vips{family} {{
+  if net !~ [ {vips}{{{bits},{bits}}} ] then reject;
+  # Whoever asks for a graceful shutdown (RFC 8326) is used only when nobody else is left.
+  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
+  accept;
+}}
 """
 _SESSION = """protocol bgp {name} {{
   local as {router_as};
@@ -33,7 +39,7 @@ _SESSION = """protocol bgp {name} {{
   connect delay time 1;
   connect retry time 1;
   error wait time 1, 2;
-  ipv{family} {{ import where net ~ [ {vips}{{{bits},{bits}}} ]; export none; }};
+  ipv{family} {{ import filter vips{family}; export none; }};
 }}
 """
 _NAME = re.compile(r"(.+)_ipv([46])")
@@ -53,14 +59,17 @@ class Session:
         return self.state == "Established"
 
 
-def render(topology: Topology) -> str:
+def render(topology: Topology, bfd: Bfd) -> str:
     """BIRD's configuration for the router."""
     head = _HEAD.format(
         router_id=topology.host("router").address,
-        interval=BFD_INTERVAL_MS,
-        multiplier=BFD_MULTIPLIER,
+        interval=bfd.interval_ms,
+        multiplier=bfd.multiplier,
     )
-    kernel = "".join(_KERNEL.format(family=family) for family in topology.host("router").addresses)
+    kernel = "".join(
+        _KERNEL.format(family=family, vips=VIPS[family], bits=VIPS[family].max_prefixlen)
+        for family in topology.host("router").addresses
+    )
     nodes = topology.of_role(Role.LB_NODE)
     return head + kernel + "".join(_session(node, family) for node in nodes for family in node.addresses)
 
@@ -71,8 +80,6 @@ def _session(node: Host, family: int) -> str:
         name=f"{node.name}_ipv{family}",
         address=node.addresses[family],
         family=family,
-        vips=VIPS[family],
-        bits=VIPS[family].max_prefixlen,
         router_as=ROUTER_AS,
         lb_as=LB_AS,
     )
@@ -82,7 +89,7 @@ def configure(lab: Lab) -> None:
     """Write the configuration where the router's BIRD reads it."""
     folder = lab.folder("router")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bird.conf").write_text(render(lab.topology))
+    (folder / "bird.conf").write_text(render(lab.topology, lab.shape.bfd))
 
 
 def sessions(lab: Lab) -> tuple[Session, ...]:

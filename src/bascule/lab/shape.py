@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
 from bascule.model.addresses import IPNetwork
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
+from bascule.model.errors import InvalidInput
 
 TUNNEL_SOURCE = IPv4Network("10.99.0.0/16")
 TUNNEL_SOURCE_V6 = IPv6Network("fd00:99::/64")
@@ -27,6 +29,37 @@ class EventsFrom(StrEnum):
 
     NONE = "none"
     KAFKA = "kafka"
+
+
+_BFD = re.compile(r"([1-9][0-9]{0,4})(?:ms)?:([1-9][0-9]{0,2})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bfd:
+    """How fast router and LB nodes notice each other's silence: milliseconds between packets, and how many may miss.
+
+    A crowded laptop delays packets: 300 ms x 5 never flaps there, 100 ms x 3 does.
+    """
+
+    interval_ms: int = 300
+    multiplier: int = 5
+
+    @classmethod
+    def parse(cls, text: str) -> Bfd:
+        """Read "50ms:3". Raises InvalidInput."""
+        found = _BFD.fullmatch(text)
+        if found is None or not (10 <= int(found[1]) <= 60_000 and 2 <= int(found[2]) <= 255):
+            raise InvalidInput(
+                f"{text!r} is no pace of BFD: write 50ms:3 for 3 packets, each 50 ms apart (10 to 60000, 2 to 255).",
+                field="bfd",
+            )
+        return cls(interval_ms=int(found[1]), multiplier=int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.interval_ms}ms:{self.multiplier}"
+
+
+USUAL_BFD = str(Bfd())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +82,7 @@ class Shape:
     database: DatabaseKind = DatabaseKind.SQLITE
     events: EventsFrom = EventsFrom.NONE
     orchestrators: int = 1
+    bfd: Bfd = Bfd()
 
     @property
     def families(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from bascule.agents.fencing import DesiredState
@@ -67,14 +68,34 @@ def _bgp(settings: LBAgentSettings) -> Announcer:
     from bascule.announcers.bgp.driver import BgpAnnouncer  # noqa: PLC0415  only when chosen
     from bascule.announcers.bgp.render import BgpOptions, Neighbor  # noqa: PLC0415
 
-    options = BgpOptions(
-        local_as=settings.bgp_local_as,
-        router_id=settings.bgp_router_id,
-        neighbors=tuple(Neighbor.parse(text) for text in settings.bgp_neighbors),
-        bfd_interval_ms=settings.bfd_interval_ms,
-        bfd_multiplier=settings.bfd_multiplier,
-    )
-    return BgpAnnouncer(options, settings.run_dir / settings.node_name)
+    try:
+        options = BgpOptions(
+            local_as=settings.bgp_local_as,
+            router_id=settings.bgp_router_id,
+            neighbors=tuple(Neighbor.parse(text) for text in settings.bgp_neighbors),
+            bfd_interval_ms=settings.bfd_interval_ms,
+            bfd_multiplier=settings.bfd_multiplier,
+            password=_secret(settings.bgp_password_file),
+            ttl_security=settings.bgp_ttl_security,
+            prepend=settings.bgp_prepend,
+        )
+    except InvalidInput as error:
+        variable = f"BASCULE_{(error.field or '').upper()}"
+        raise InvalidInput(f"{variable}: {error.sentence}", field=variable) from error
+    return BgpAnnouncer(options, settings.run_dir / settings.node_name, grace=settings.bgp_grace)
+
+
+def _secret(file: Path | None) -> str:
+    """The first line of the file; empty without one."""
+    if file is None:
+        return ""
+    try:
+        words = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read ({type(error).__name__}).", field="bgp_password_file") from error
+    if not words or not words[0]:
+        raise InvalidInput(f"{file} is empty: its first line is the password.", field="bgp_password_file")
+    return words[0]
 
 
 def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
@@ -112,6 +133,7 @@ def build(settings: LBAgentSettings) -> LBAgent:
         health_checks=HealthCheckRunner(probes, random=Random()),  # noqa: S311  phases are no secret
         enforcement=Enforcement(data_plane, announcer, own_addresses),
         interval=settings.enforce_interval,
+        hold=settings.start_hold,
         notifier=Notifier(scripts, settings.notify_script) if settings.notify_script else None,
     )
 

@@ -166,19 +166,30 @@ class LBAgentSettings(AgentSettings):
     """The same for a TCP connection that one side has closed (ipvs)."""
     udp_timeout: int = Field(default=300, ge=1, le=86400)
     """The same for a flow of UDP: its next datagram is balanced anew (ipvs)."""
+    start_hold: float = Field(default=5.0, ge=0, le=3600)
+    """Seconds that a machine which comes back with nothing announced waits for the control plane before it announces
+    what its disk says."""
     announcer: Literal["bgp", "fake"] = "bgp"
     """What draws packets to this node."""
     run_dir: Path = Path("/run/bascule")
     """Where the configurations and control files of BIRD and keepalived are."""
-    bgp_local_as: int = 65001
+    bgp_local_as: int = Field(default=65001, ge=1, le=2**32 - 1)
     """Our AS number."""
     bgp_router_id: IPv4Address = IPv4Address("127.0.0.1")
     """BIRD's router id; unique among neighbours."""
     bgp_neighbors: Words = ()
     """Routers as address/AS, such as 192.0.2.1/65000 or 2001:db8::1/65000; a VIP needs one of its own family."""
-    bfd_interval_ms: int = Field(default=300, ge=10)
+    bgp_password_file: Path | None = None
+    """A file whose first line is the password of every BGP session (TCP MD5, RFC 2385); routers must have the same."""
+    bgp_ttl_security: bool = False
+    """Whether BGP is spoken only with who is one hop away (GTSM, RFC 5082); routers must do the same."""
+    bgp_prepend: int = Field(default=0, ge=0, le=10)
+    """How many times more our AS number is named: routers send to this node only while nobody with fewer is left."""
+    bgp_grace: float = Field(default=0.5, ge=0, le=5)
+    """Seconds for which an address that leaves is announced as a last resort (RFC 8326) before it is withdrawn."""
+    bfd_interval_ms: int = Field(default=300, ge=10, le=60_000)
     """Milliseconds between two BFD packets."""
-    bfd_multiplier: int = Field(default=3, ge=2)
+    bfd_multiplier: int = Field(default=3, ge=2, le=255)
     """So many lost BFD packets mean that the neighbour is gone."""
     check_scripts_dir: Path = Path("/etc/bascule/checks")
     """Where the scripts are that health checks may name; it and they are root's, and nobody else's to write."""

@@ -22,6 +22,7 @@ _NUD_FAILED = 0x20
 _NUD_VALID = 0x02 | _NUD_STALE | 0x08 | 0x10 | 0x40 | 0x80
 _NTF_USE = 0x01
 _RTN_UNICAST = 1
+_CARRIES = 0x1 | 0x10000  # IFF_UP and IFF_LOWER_UP of linux/if.h: wanted up, and there is somebody at the other end
 
 _FAMILIES = {4: AF_INET, 6: AF_INET6}
 # An interface's index and an address on its link.
@@ -32,7 +33,8 @@ _Neighbour = tuple[int, IPAddress]
 class NextHop:
     """How to reach an address: through which interface, and which neighbour.
 
-    MACs are 6 bytes, `mac` is None while the neighbour is unknown. `mtu` is bytes of an IP packet.
+    MACs are 6 bytes, `mac` is None while the neighbour is unknown, and when it does not answer (`is_failed`). `mtu` is
+    bytes of an IP packet.
     """
 
     ifindex: int
@@ -41,6 +43,7 @@ class NextHop:
     mac: bytes | None
     mtu: int
     is_veth: bool
+    is_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class _Link:
     mac: bytes
     mtu: int
     is_veth: bool
+    is_up: bool
 
 
 class NextHops:
@@ -55,6 +59,8 @@ class NextHops:
 
     def __init__(self) -> None:
         self._found: dict[IPAddress, NextHop | None] = {}
+        # The interfaces (indexes) that carry nothing, when routes were last asked for.
+        self.down: frozenset[int] = frozenset()
 
     def forget_routes(self) -> None:
         """Ask the kernel again for every route: links or routes have changed."""
@@ -68,6 +74,9 @@ class NextHops:
             links = _links(netlink) if unknown else {}
             hops = {address: self._found.get(address) for address in wanted - unknown}
             hops |= {address: _route(netlink, links, address) for address in unknown}
+            # Read after the routes: a link that goes just now takes its routes along.
+            if unknown:
+                self.down = frozenset(index for index, link in _links(netlink).items() if not link.is_up)
             macs = _neighbours(netlink) if hops else {}
         self._found = {address: _with_mac(hop, macs) for address, hop in hops.items()}
         return self._found
@@ -87,7 +96,8 @@ def _with_mac(hop: NextHop | None, macs: Mapping[_Neighbour, bytes | None]) -> N
     if hop is None:
         return None
     # A neighbour the kernel has merely forgotten is most likely where it was; only a failed one is gone.
-    return replace(hop, mac=macs.get((hop.ifindex, hop.neighbour), hop.mac))
+    mac = macs.get(key := (hop.ifindex, hop.neighbour), hop.mac)
+    return replace(hop, mac=mac, is_failed=key in macs and mac is None)
 
 
 def _links(netlink: Any) -> dict[int, _Link]:
@@ -96,7 +106,7 @@ def _links(netlink: Any) -> dict[int, _Link]:
         information = link.get("linkinfo")
         kind = information.get("kind") if information else None
         mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
-        links[link["index"]] = _Link(mac, link.get("mtu"), kind == "veth")
+        links[link["index"]] = _Link(mac, link.get("mtu"), kind == "veth", link["flags"] & _CARRIES == _CARRIES)
     return links
 
 

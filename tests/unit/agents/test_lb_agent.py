@@ -41,7 +41,7 @@ class Machine:
         self.data_plane, self.announcer, self.probe = FakeDataPlane(), FakeAnnouncer(), FakeProbe()
 
     @asynccontextmanager
-    async def agent(self, interval: float = 3600) -> AsyncIterator[LBAgent]:
+    async def agent(self, interval: float = 3600, hold: float = 0.0) -> AsyncIterator[LBAgent]:
         """One life of the agent process; the interval is long, so that only commands and checks cause passes."""
         agent = LBAgent(
             node="lb1",
@@ -51,6 +51,7 @@ class Machine:
             enforcement=Enforcement(self.data_plane, self.announcer),
             interval=interval,
             drain=0,
+            hold=hold,
         )
         await agent.start()
         try:
@@ -101,6 +102,38 @@ async def test_a_restart_resumes_from_disk_alone(machine: Machine) -> None:
         assert machine.backends() == {"10.0.0.1"}
 
 
+async def test_a_machine_that_boots_waits_for_a_word(machine: Machine) -> None:
+    """With nothing announced yet, what the disk says is served but draws nothing until a command confirms it."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await until_saved(machine, 1)
+    machine.data_plane, machine.announcer = FakeDataPlane(), FakeAnnouncer()
+    async with machine.agent(hold=3600) as agent:
+        (report,) = agent.report().load_balancers
+        assert (report.ready, report.announced) == (True, False)
+        assert (await agent.put(balancer(service(backend(1))))).announced
+
+
+async def test_a_machine_that_boots_announces_when_nobody_speaks(machine: Machine) -> None:
+    """A control plane that is away keeps nobody off the air for longer than the hold."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await until_saved(machine, 1)
+    machine.data_plane, machine.announcer = FakeDataPlane(), FakeAnnouncer()
+    async with machine.agent(interval=0.01, hold=0.3), asyncio.timeout(10):
+        while machine.announcer.announced != {VIP}:  # noqa: ASYNC110  the announcer has no event
+            await asyncio.sleep(0.005)
+
+
+async def test_a_restarted_agent_holds_nothing_back(machine: Machine) -> None:
+    """What routers are told already goes on, however long the hold."""
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        await until_saved(machine, 1)
+    async with machine.agent(hold=3600) as agent:
+        assert agent.report().load_balancers[0].announced
+
+
 async def test_verdicts_on_machines_that_are_gone_are_not_kept(machine: Machine) -> None:
     """Only what is carried is on disk: an instance that comes back must earn its verdict."""
     async with machine.agent() as agent:
@@ -134,6 +167,36 @@ async def test_an_address_that_cannot_be_withdrawn_is_still_served(machine: Mach
         machine.announcer.broken = None
         await agent.delete(LB, Version(1, 1))
         assert machine.data_plane.observe().ready == frozenset()
+
+
+async def test_routers_are_asked_to_leave_before_an_address_is_withdrawn(machine: Machine) -> None:
+    """By DELETE and by a command that withdraws: the address is still announced, but discouraged; then it is not."""
+    seen: list[tuple[bool, bool]] = []
+
+    class Announcer(FakeAnnouncer):
+        def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
+            seen.append((VIP in addresses, VIP in self.discouraged))
+            return super().enforce(addresses)
+
+    machine.announcer = Announcer()
+    machine.announcer.grace = 0.01
+    async with machine.agent() as agent:
+        await agent.put(balancer(service(backend(1))))
+        seen.clear()  # a check may have asked for a pass of its own meanwhile
+        assert (await agent.put(replace(balancer(service(backend(1))), announced=False))).announced is False
+        assert list(dict.fromkeys(seen))[-2:] == [(True, True), (False, False)]
+        await agent.put(balancer(service(backend(1))))
+        seen.clear()
+        await agent.delete(LB, Version(1, 1))
+        assert list(dict.fromkeys(seen))[-2:] == [(True, True), (False, False)]
+
+
+async def test_what_is_not_announced_is_left_at_once(machine: Machine) -> None:
+    """Nobody waits for routers that were never told."""
+    machine.announcer.grace = 3600
+    async with machine.agent() as agent, asyncio.timeout(10):
+        await agent.put(replace(balancer(service(backend(1))), announced=False))
+        await agent.delete(LB, Version(1, 1))
 
 
 async def test_a_stale_removal_changes_nothing(machine: Machine) -> None:

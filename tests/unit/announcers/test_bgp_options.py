@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,31 @@ def test_other_forms_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("local_as", "neighbors", "interval"),
-    [(0, (), 300), (65000, (NEIGHBOR,), 300), (65001, (NEIGHBOR, NEIGHBOR), 300), (65001, (NEIGHBOR,), 1)],
+    ("field", "changed"),
+    [
+        ("bgp_local_as", {"local_as": 0}),
+        ("bgp_neighbors", {"local_as": 65000}),
+        ("bgp_neighbors", {"neighbors": (NEIGHBOR, NEIGHBOR)}),
+        ("bfd_interval_ms", {"bfd_interval_ms": 1}),
+        ("bfd_multiplier", {"bfd_multiplier": 1}),
+        ("bgp_prepend", {"prepend": 11}),
+        ("bgp_password_file", {"password": 'x"; include "/etc/passwd'}),
+        ("bgp_password_file", {"password": "x\ny"}),
+        ("bgp_password_file", {"password": "x" * 81}),
+    ],
 )
-def test_options_out_of_range_are_refused(local_as: int, neighbors: tuple[Neighbor, ...], interval: int) -> None:
-    """AS 0, internal BGP, a router twice, and a frantic BFD are refused."""
-    with pytest.raises(InvalidInput):
-        BgpOptions(local_as=local_as, router_id=IPv4Address("192.0.2.9"), neighbors=neighbors, bfd_interval_ms=interval)
+def test_options_out_of_range_are_refused(field: str, changed: dict[str, Any]) -> None:
+    """AS 0, internal BGP, a router twice, a frantic BFD and passwords that need quoting are refused by name."""
+    good: dict[str, Any] = {
+        "local_as": 65001,
+        "router_id": IPv4Address("192.0.2.9"),
+        "neighbors": (NEIGHBOR,),
+        "password": "up to 80 bytes: {};#'",
+    }
+    assert BgpOptions(**good)
+    with pytest.raises(InvalidInput) as refused:
+        BgpOptions(**(good | changed))
+    assert refused.value.field == field
 
 
 def test_a_path_that_needs_quoting_is_refused() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from bascule.lab.passage import Passage, total
 from bascule.lab.router import Session, parse_sessions, render
-from bascule.lab.shape import Shape
+from bascule.lab.shape import Bfd, Shape
 from bascule.lab.topology import data_centre
+from bascule.model.errors import InvalidInput
 from bascule.system.commands import run
 
 _PROTOCOLS = """BIRD 2.0.12 ready.
@@ -32,12 +33,21 @@ def test_sessions_are_read() -> None:
     assert (second.node, second.family, second.up) == ("lb2", 6, False)
 
 
+def test_a_pace_of_bfd_is_read() -> None:
+    """Milliseconds and a multiplier, with or without the unit; everything else is refused."""
+    assert Bfd.parse("50ms:3") == Bfd.parse("50:3") == Bfd(interval_ms=50, multiplier=3)
+    assert Bfd.parse(str(Bfd())) == Bfd()
+    for text in ("", "50ms", "5ms:3", "50ms:1", "50ms:256", "60001:3", "50s:3", "50ms:3;"):
+        with pytest.raises(InvalidInput, match="is no pace of BFD"):
+            Bfd.parse(text)
+
+
 @pytest.mark.skipif(not shutil.which("bird"), reason="BIRD is not installed")
 @pytest.mark.parametrize("ipv6", [True, False])
 def test_bird_accepts_the_configuration(tmp_path: Path, ipv6: bool) -> None:
     """BIRD itself finds no fault with the configuration, in which each LB node has a session for each family."""
     file = tmp_path / "bird.conf"
-    text = render(data_centre(Shape(lb_nodes=3, ipv6=ipv6)))
+    text = render(data_centre(Shape(lb_nodes=3, ipv6=ipv6)), Bfd(interval_ms=50, multiplier=3))
     file.write_text(text)
     run(["bird", "-p", "-c", str(file)])
     assert text.count("protocol bgp") == (6 if ipv6 else 3)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from bascule.lab.shape import DatabaseKind, Shape
 from bascule.lab.survival import plot, report
 from bascule.lab.survival.catalogue import FAULTS, choose
 from bascule.lab.survival.flows import Kind, Record
@@ -18,7 +19,7 @@ from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound
 
 _FLOW = Record(kind=Kind.HELD, instance="vm1", began=1.0, opening=0.01, sent=99, gaps=((12.0, 13.3),))
-_BROKEN = replace(_FLOW, instance="vm2", broken="Connection reset by peer", broken_at=13.0)
+_BROKEN = replace(_FLOW, instance="vm3", broken="Connection reset by peer", broken_at=13.0)
 
 
 def _outcomes() -> list[Outcome]:
@@ -89,10 +90,11 @@ def test_the_plot_is_a_picture_of_every_fault() -> None:
     assert any("1.2" in (each.text or "") or "1250 ms" in (each.text or "") for each in root.iter())
 
 
-def test_only_what_a_data_plane_knows_can_be_chosen() -> None:
-    """Without names all faults of the data plane are chosen; an unknown one is refused with those that are known."""
-    names = {fault.name for fault in choose([], DataPlaneName.XDP)}
-    assert "keepalived-reloaded" not in names
-    assert "keepalived-reloaded" in {fault.name for fault in choose([], DataPlaneName.KEEPALIVED)}
+def test_only_what_a_lab_can_suffer_can_be_chosen() -> None:
+    """Without names all faults of such a lab are chosen; an unknown one is refused with those that are known."""
+    names = {fault.name for fault in choose([], Shape())}
+    assert {"keepalived-reloaded", "database-gone"}.isdisjoint(names)
+    assert "keepalived-reloaded" in {fault.name for fault in choose([], Shape(dataplane=DataPlaneName.KEEPALIVED))}
+    assert "database-gone" in {fault.name for fault in choose([], Shape(database=DatabaseKind.POSTGRESQL))}
     with pytest.raises(NotFound, match="lb-node-dies"):
-        choose(["keepalived-reloaded"], DataPlaneName.XDP)
+        choose(["keepalived-reloaded"], Shape())

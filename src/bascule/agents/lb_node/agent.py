@@ -60,12 +60,15 @@ class LBAgent:
         enforcement: Enforcement,
         interval: float,
         drain: float = DRAIN,
+        hold: float = 0.0,
         notifier: Notifier | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`notifier` is told what goes up and down; `now` tells seconds since the epoch.
 
         `interval` is seconds between passes, `drain` seconds between withdrawing an address and letting go of it.
+        `hold` is how many seconds a machine that comes back with nothing announced waits for a command before it
+        announces what its disk says: it may be long outdated.
         """
         self.node = node
         self.started_at = now()
@@ -77,10 +80,13 @@ class LBAgent:
         self._quorums: Mapping[UUID, bool] = {}
         self._observed: Mapping[TargetKey, Verdict] = {}  # by a data plane that checks its backends itself
         self._leaving: set[UUID] = set()
+        self._fading: set[UUID] = set()
         # Targets whose first verdict a command waits for: they join together, so that rings change once.
         self._joining: set[TargetKey] = set()
         self._loop = EnforcementLoop[Desired, Observation](self._desire, enforcement.apply, interval=interval)
-        self._drain = drain
+        self._drain, self._hold = drain, hold
+        self._held: frozenset[UUID] = frozenset()
+        self._held_until = 0.0
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._disk_problem: str | None = None
@@ -93,9 +99,17 @@ class LBAgent:
         self._checks.seed(self._observed)
         self._checks.on_change, self._checks.on_event = self._on_verdict, self._on_event
         await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
+        await self._hold_back()
         # The first report must already tell what is there, or the control plane would take the node for empty.
         await self._loop.enforce()
         self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._keep_verdicts())]
+
+    async def _hold_back(self) -> None:
+        """What routers are told already, by an earlier process, goes on; what only the disk tells waits for a word."""
+        announced = await asyncio.to_thread(self._enforcement.announced)
+        carried = self._keeper.state.configurations
+        self._held = frozenset(each.load_balancer_id for each in carried if each.address not in announced)
+        self._held_until = time.monotonic() + self._hold
 
     async def close(self) -> None:
         """Stop checking and enforcing. Forwarding and announcing go on."""
@@ -118,6 +132,9 @@ class LBAgent:
         async with self._keeper.lock(identity):
             await self._keeper.put(configuration, self._check_state)
             self._leaving.discard(identity)
+            self._held -= {identity}
+            if not configuration.announced:
+                await self._fade(configuration)
             await self._join(self._check_all())
             seen = await self._serve(configuration)
             log.info("configured", load_balancer=str(identity), generation=configuration.version.generation)
@@ -154,6 +171,7 @@ class LBAgent:
             self._keeper.check_removal(load_balancer_id, version)
             carried = self._keeper.state.of(load_balancer_id)
             if carried is not None:
+                await self._fade(carried)
                 self._leaving.add(load_balancer_id)
                 await self._withdraw(carried)
             await self._keeper.remove(load_balancer_id, version)
@@ -163,8 +181,22 @@ class LBAgent:
                 await self._loop.enforce()
                 log.info("removed", load_balancer=str(load_balancer_id), generation=version.generation)
 
+    async def _fade(self, carried: BalancerConfiguration) -> None:
+        """Before it is withdrawn: let routers move the address's packets to other nodes, and wait until they have."""
+        if not self._enforcement.grace or not self._is_announced(carried):
+            return
+        self._fading.add(carried.load_balancer_id)
+        try:
+            await self._loop.enforce()
+            await asyncio.sleep(self._enforcement.grace)
+        finally:
+            self._fading.discard(carried.load_balancer_id)
+
+    def _is_announced(self, carried: BalancerConfiguration) -> bool:
+        return self._loop.last is not None and carried.address in self._loop.last.announcer.announced
+
     async def _withdraw(self, carried: BalancerConfiguration) -> None:
-        was_announced = self._loop.last is not None and carried.address in self._loop.last.announcer.announced
+        was_announced = self._is_announced(carried)
         seen = await self._loop.enforce()
         if carried.address in seen.announcer.announced:
             raise SystemFailure(f"{carried.address} cannot be withdrawn: {' '.join(seen.problems)}")
@@ -214,7 +246,15 @@ class LBAgent:
             log.info("quorum changed", service=str(event.service_id), address=str(event.address), up=event.up)
             self._on_event(event)
         unjudged = self._enforcement.checks
-        return serving.desire(configurations, verdicts, self._leaving, self._quorums, unjudged=unjudged)
+        held = self._held if time.monotonic() < self._held_until else frozenset()
+        return serving.desire(
+            configurations,
+            verdicts,
+            self._leaving | held,
+            self._quorums,
+            fading=self._fading,
+            unjudged=unjudged,
+        )
 
     def _known(self) -> Mapping[TargetKey, Verdict]:
         """The verdicts, whoever gives them."""

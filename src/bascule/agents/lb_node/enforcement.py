@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bascule.agents.lb_node.locality import with_local
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.passes import Pass
-from bascule.announcers.interface import Announcer
+from bascule.announcers.interface import Announcer, GracefulAnnouncer
 from bascule.dataplanes.interface import CheckingDataPlane, DataPlane
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import BalancerConfiguration
@@ -51,8 +51,14 @@ class Enforcement:
         self._of: tuple[BalancerConfiguration, ...] = ()
         self._refused = False
         self._served: tuple[Set[IPAddress], object] | None = None
-        self._drawn: Set[IPAddress] | None = None
+        self._drawn: tuple[Set[IPAddress], Set[IPAddress]] | None = None
+        self._fading: Set[IPAddress] = frozenset()
         self._heard: AnnouncerReport | None = None
+
+    @property
+    def grace(self) -> float:
+        """Seconds that routers are given to move an address's packets before it is withdrawn."""
+        return self._announcer.grace if isinstance(self._announcer, GracefulAnnouncer) else 0.0
 
     @property
     def checks(self) -> bool:
@@ -64,11 +70,17 @@ class Enforcement:
         if isinstance(self._data_plane, CheckingDataPlane):
             self._data_plane.require(services)
 
+    def announced(self) -> Set[IPAddress]:
+        """What an earlier process left announced; nothing when nobody can tell. Before the first pass."""
+        heard = Pass().attempt("announcer", self._announcer.observe)
+        return frozenset() if heard is None else heard.announced
+
     def apply(self, desired: Desired) -> Observation:
         """One pass. An address is announced only after the data plane said in this very pass that it is ready."""
         current = Pass()
         desired = self._with_local(desired, current)
         announcing = self._start("announcer", self._announcer.start, current)
+        self._discourage(desired.fading)
         self._withdraw_unwanted(desired, current)
         data_plane = self._serve(desired, current)
         wanted = desired.announced & data_plane.ready
@@ -139,11 +151,16 @@ class Enforcement:
             self._of = tuple(each for each in desired.of if each in self._of or each.address not in differing)
         return self._of
 
+    def _discourage(self, addresses: Set[IPAddress]) -> None:
+        self._fading = addresses
+        if isinstance(self._announcer, GracefulAnnouncer):
+            self._announcer.discourage(addresses)
+
     def _announce(self, addresses: frozenset[IPAddress], current: Pass) -> None:
         done = current.attempt("announcer", lambda: self._announcer.enforce(addresses))
         if done is not None:
-            current.note(done, asked_for=self._drawn != addresses)
-            self._drawn = addresses
+            current.note(done, asked_for=self._drawn != (addresses, self._fading))
+            self._drawn = (addresses, self._fading)
 
 
 def _judge(desired: Desired, data_plane: DataPlaneReport, announcer: AnnouncerReport) -> list[str]:

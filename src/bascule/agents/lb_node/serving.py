@@ -27,12 +27,14 @@ _SEED_MAX = 2**64 - 1
 class Desired:
     """What a pass should make true. `announced` is drawn to the node only as far as the data plane is ready for it.
 
-    `of` are the configurations that all this follows from.
+    Of these, routers are asked to leave those that are `fading`. `of` are the configurations that all this follows
+    from.
     """
 
     addresses: frozenset[IPAddress] = frozenset()
     services: tuple[VirtualService, ...] = ()
     announced: frozenset[IPAddress] = frozenset()
+    fading: frozenset[IPAddress] = frozenset()
     of: tuple[BalancerConfiguration, ...] = field(default=(), compare=False)
 
 
@@ -42,9 +44,12 @@ def desire(
     leaving: Set[UUID],
     quorums: Mapping[UUID, bool] = MappingProxyType({}),
     *,
+    fading: Set[UUID] = frozenset(),
     unjudged: bool = False,
 ) -> Desired:
     """All the node should do. Load balancers that are `leaving` are still served, but draw no more traffic.
+
+    Those that are `fading` are announced a moment longer, so that routers can move their packets elsewhere.
 
     Whether backends are healthy does not matter for the announcement: without any, the data plane refuses the traffic,
     and the client learns at once. `quorums` are the services' states; one that has none yet is up. `unjudged` is for a
@@ -61,8 +66,11 @@ def desire(
             for service in each.services
         ),
         announced=frozenset(
-            each.address for each in configurations if each.announced and each.load_balancer_id not in leaving
+            each.address
+            for each in configurations
+            if (each.announced and each.load_balancer_id not in leaving) or each.load_balancer_id in fading
         ),
+        fading=frozenset(each.address for each in configurations if each.load_balancer_id in fading),
         of=configurations,
     )
 

@@ -15,27 +15,42 @@ from bascule.system.bird import BirdProtocol, BirdSocket
 from bascule.system.blackhole_routes import BlackholeRoutes
 from bascule.system.commands import run
 
+_LAST = " as a last resort"
+
+
+def _ordered(addresses: Set[IPAddress]) -> list[IPAddress]:
+    return sorted(addresses, key=address_order)
+
 
 class BgpAnnouncer:
     """BIRD runs as a daemon of its own, so sessions and announcements outlive this process."""
 
     name = "bgp"
 
-    def __init__(self, options: BgpOptions, run_dir: Path) -> None:
-        """`run_dir` holds this node's configuration, socket, pid file and log; no other BIRD may use it."""
+    def __init__(self, options: BgpOptions, run_dir: Path, grace: float = 0.0) -> None:
+        """`run_dir` holds this node's configuration, socket, pid file and log; no other BIRD may use it.
+
+        `grace` is seconds, see the contract.
+        """
         self._options = options
         self._run_dir = run_dir
         self._file = run_dir / "bird.conf"
         self._text = render(options, run_dir / "bird.log")
         self._socket = BirdSocket(run_dir / "bird.ctl")
         self._unread = False
-        self._routes = BlackholeRoutes(table=options.table, owner=options.owner)
+        self._routes = BlackholeRoutes(table=options.table, owners=(options.owner, options.leaving))
+        self._discouraged: Set[IPAddress] = frozenset()
+        self.grace = grace
 
     def start(self) -> None:
         """Start BIRD, or find it running; the routes an earlier process left go on being announced."""
         if shutil.which("bird") is None:
             raise SystemFailure("BIRD is not installed: install the package bird2 (`make setup` does).")
         self._keep_bird()
+
+    def discourage(self, addresses: Set[IPAddress]) -> None:
+        """See the contract."""
+        self._discouraged = addresses
 
     def enforce(self, addresses: Set[IPAddress]) -> tuple[str, ...]:
         """Compare the routes the kernel has with `addresses`, and see that BIRD runs with our configuration.
@@ -56,15 +71,18 @@ class BgpAnnouncer:
 
     def _keep_routes(self, addresses: Set[IPAddress]) -> list[str]:
         present = self._routes.present()
-        unwanted, missing = (
-            sorted(present - addresses, key=address_order),
-            sorted(addresses - present, key=address_order),
-        )
+        leaving, owner = self._options.leaving, self._options.owner
+        wanted = {address: leaving if address in self._discouraged else owner for address in _ordered(addresses)}
+        unwanted = {address: present[address] for address in _ordered(present.keys() - addresses)}
+        differing = {address: owner for address, owner in wanted.items() if present.get(address) != owner}
         if unwanted:
             self._routes.remove(unwanted)
-        if missing:
-            self._routes.add(missing)
-        return [*(f"withdrew {address}" for address in unwanted), *(f"announced {address}" for address in missing)]
+        if differing:
+            self._routes.put(differing)
+        return [
+            *(f"withdrew {address}" for address in unwanted),
+            *(f"announced {address}{_LAST if owner == leaving else ''}" for address, owner in differing.items()),
+        ]
 
     def _keep_bird(self) -> list[str]:
         repairs = []
@@ -94,6 +112,9 @@ class BgpAnnouncer:
         try:
             self._run_dir.mkdir(parents=True, exist_ok=True)
             half = self._file.with_suffix(".new")
+            half.unlink(missing_ok=True)
+            # It may hold a password.
+            half.touch(mode=0o600)
             half.write_text(self._text)
             half.replace(self._file)
         except OSError as error:
@@ -113,7 +134,7 @@ class BgpAnnouncer:
             SessionReport(neighbor=address, state="BIRD does not answer", up=False)
             for address in sorted(missing, key=address_order)
         )
-        return AnnouncerReport(announced=self._routes.present(), sessions=sessions + down)
+        return AnnouncerReport(announced=frozenset(self._routes.present()), sessions=sessions + down)
 
     def _session(self, protocol: BirdProtocol) -> SessionReport:
         state = protocol.details.get("BGP state", protocol.info)

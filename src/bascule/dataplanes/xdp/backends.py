@@ -43,6 +43,8 @@ class BackendTable:
         self._removed = {index for index, entry in self.entries.items() if not entry.address}
         self._reapable: set[int] = set()
         self._free = deque(index for index in range(1, size) if index not in self.entries)
+        self._asked_for: Set[IPAddress] = frozenset()
+        self._cut_off: Set[IPAddress] = frozenset()
 
     def indexes(self, service: bytes) -> dict[IPAddress, int]:
         """The indexes of the service's backends, by address."""
@@ -82,16 +84,35 @@ class BackendTable:
             self._free.extend(sorted(self._reapable))
         self._reapable, self._removed = self._removed, set()
 
-    def point(self, hops: Mapping[IPAddress, NextHop | None], transmit_on: Iterable[int]) -> None:
-        """Write the next hops into the entries. `transmit_on` are the interfaces where XDP receives."""
+    def point(
+        self,
+        hops: Mapping[IPAddress, NextHop | None],
+        transmit_on: Iterable[int],
+        down: Set[int] = frozenset(),
+    ) -> None:
+        """Write the next hops into the entries.
+
+        `transmit_on` are the interfaces where XDP receives, `down` those that carry nothing now. An entry behind one of
+        these keeps what it has, and so does one whose neighbour is merely being asked for: when the link is back,
+        frames go where they went, with or without a process that looks after them.
+        """
         receiving = frozenset(transmit_on)
         for (_, address), index in self._placed():
-            pointed = _pointed(self.entries[index], address, hops.get(address), receiving)
+            pointed = _pointed(self.entries[index], address, hops.get(address), receiving, down)
             if pointed != self.entries[index]:
                 self._write(index, pointed)
+        self._asked_for = {address for address, hop in hops.items() if hop is None or hop.mac is None}
+        self._cut_off = {address for address, hop in hops.items() if hop is None or hop.ifindex in down}
 
     def unresolved(self) -> set[IPAddress]:
-        """The addresses whose next hop is unknown."""
+        """The addresses whose next hop the kernel does not know now."""
+        return self._unpointed() | {address for address in self.addresses() if address in self._asked_for}
+
+    def cut_off(self) -> set[IPAddress]:
+        """The addresses that nothing reaches: no next hop was ever known, or it is gone, or the link to it is."""
+        return self._unpointed() | {address for address in self.addresses() if address in self._cut_off}
+
+    def _unpointed(self) -> set[IPAddress]:
         return {address for (_, address), index in self._placed() if not self.entries[index].flags & BACKEND_RESOLVED}
 
     def repair(self) -> tuple[str, ...]:
@@ -140,9 +161,13 @@ def _span(index: int) -> slice:
     return slice(index * BACKEND_SIZE, (index + 1) * BACKEND_SIZE)
 
 
-def _pointed(entry: BackendEntry, address: IPAddress, hop: NextHop | None, receiving: frozenset[int]) -> BackendEntry:
-    if hop is None or hop.mac is None:
-        return replace(entry, flags=0)
+def _pointed(
+    entry: BackendEntry, address: IPAddress, hop: NextHop | None, receiving: frozenset[int], down: Set[int]
+) -> BackendEntry:
+    if hop is None:
+        return entry if entry.ifindex in down else replace(entry, flags=0)
+    if hop.mac is None:
+        return entry if entry.ifindex == hop.ifindex and not hop.is_failed else replace(entry, flags=0)
     transmit = BACKEND_TRANSMIT if hop.ifindex in receiving and not hop.is_veth else 0
     return replace(
         entry,

@@ -17,7 +17,10 @@ from bascule.system.bpf import BpfMap, BpfObject
 def observe(
     loaded: BpfObject, tables: Tables, addresses: Set[IPAddress], services: tuple[VirtualService, ...]
 ) -> DataPlaneReport:
-    """`addresses` are those that may be ready: they are if they are on `lo`, and all their services in the kernel."""
+    """`addresses` are those that may be ready.
+
+    They are if they are on `lo`, all their services in the kernel, and some backend that serves can be reached.
+    """
     in_kernel = tables.services.in_kernel()
     wanted = {layout.service_key(service.key): service for service in services}
     incomplete = {service.key.address for packed, service in wanted.items() if packed not in in_kernel}
@@ -25,13 +28,22 @@ def observe(
     remaining = tables.remaining()
     counters = layout.sum_fates(loaded.map("counters").get_per_cpu(bytes(4)))
     return DataPlaneReport(
-        ready=frozenset(addresses & (ours | others)) - incomplete,
+        ready=frozenset(addresses & (ours | others)) - incomplete - _cut_off(tables.backends.cut_off(), services),
         services=tuple(
             _service(loaded, tables, packed, index, wanted=wanted.get(packed), remaining=remaining)
             for packed, index in sorted(in_kernel.items())
         ),
         counters=counters,
     )
+
+
+def _cut_off(lost: Set[IPAddress], services: tuple[VirtualService, ...]) -> set[IPAddress]:
+    """The VIPs that could reach backends once, and reach none of them now. Without any, traffic is refused as ever."""
+    serving: dict[IPAddress, set[IPAddress]] = {}
+    for service in services:
+        found = {each.address for each in service.backends if each.weight}
+        serving.setdefault(service.key.address, set()).update(found)
+    return {vip for vip, backends in serving.items() if backends and backends <= lost}
 
 
 def _service(

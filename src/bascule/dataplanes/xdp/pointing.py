@@ -58,4 +58,5 @@ class Pointing:
     def _resolve(self, *, routes: bool) -> None:
         if routes:
             self._hops.forget_routes()
-        self._backends.point(self._hops.resolve(self._backends.addresses()), self._receiving)
+        hops = self._hops.resolve(self._backends.addresses())
+        self._backends.point(hops, self._receiving, self._hops.down)

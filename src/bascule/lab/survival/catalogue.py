@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bascule.lab.roster import BFD_INTERVAL_MS, BFD_MULTIPLIER
+from bascule.lab.shape import DatabaseKind, Shape
 from bascule.lab.survival import deeds
 from bascule.lab.survival.scene import Scene
 from bascule.lab.survival.verdict import Budget
@@ -39,6 +39,7 @@ class Fault:
     undo: Deed = _nothing
     hurt: frozenset[str] = frozenset()
     data_planes: frozenset[DataPlaneName] = frozenset(DataPlaneName)
+    databases: frozenset[DatabaseKind] = frozenset(DatabaseKind)
     why: str = ""
 
 
@@ -69,8 +70,8 @@ FAULTS: tuple[Fault, ...] = (
         budget=DEATH,
         inject=deeds.hang_lb_node,
         undo=deeds.unhang_lb_node,
-        why=f"Only BFD notices, {BFD_MULTIPLIER} times {BFD_INTERVAL_MS} ms after the last packet: the lab is patient,"
-        " so that sessions do not flap on a busy machine. " + _RETRANSMISSION,
+        why="Only BFD notices, 5 times 300 ms after the last packet unless --bfd says otherwise: the lab is patient, so"
+        " that sessions do not flap on a busy machine. " + _RETRANSMISSION,
     ),
     Fault(
         name="lb-node-returns",
@@ -118,6 +119,14 @@ FAULTS: tuple[Fault, ...] = (
         sentence="Orchestrator and API get a kill -9 and are away for three seconds.",
         budget=CHANGE,
         inject=deeds.kill_control_plane,
+    ),
+    Fault(
+        name="database-gone",
+        sentence="The database loses power, and is back after a minute (--database-away says how long).",
+        budget=CHANGE,
+        inject=deeds.lose_database,
+        undo=deeds.find_database,
+        databases=frozenset({DatabaseKind.POSTGRESQL}),
     ),
     Fault(
         name="keepalived-reloaded",
@@ -177,6 +186,14 @@ FAULTS: tuple[Fault, ...] = (
         inject=deeds.restart_hypervisor_agent,
     ),
     Fault(
+        name="hypervisor-dies",
+        sentence="hv1's cable is dead and its agent gets a kill -9: vm1 and vm2 are gone at once, vm3 is elsewhere.",
+        budget=OWN,
+        inject=deeds.kill_hypervisor,
+        undo=deeds.revive_hypervisor,
+        hurt=frozenset({"vm1", "vm2"}),
+    ),
+    Fault(
         name="instance-migrated",
         sentence="vm1 moves to hv2 with its address and its connections; the control plane is told right after.",
         budget=CHANGE,
@@ -220,17 +237,21 @@ FAULTS: tuple[Fault, ...] = (
 
 # What a data centre suffers and this list does not: told in the report, so that nobody takes silence for a proof.
 ABSENT = {
-    "The database is gone for a minute": "the lab's is SQLite, a file that stays with who has it open.",
+    "The database is gone for a minute": "with --database postgresql only: SQLite's file stays with who has it open.",
     "An agent of another version": "an upgrade is a stop and a start here, of the same version.",
-    "A whole hypervisor dies": "that is the death of all of its instances at once, see `instance-dies`.",
-    "IPv6": "the lab is built with IPv4 only, for half of the noise.",
+    "IPv6": "with --ipv6 only: all flows go over IPv6 then, in a lab of both families.",
 }
 
 
-def choose(names: list[str], data_plane: DataPlaneName) -> tuple[Fault, ...]:
-    """The faults of these names, all that the data plane knows when there are none. Raises NotFound."""
-    able = {fault.name: fault for fault in FAULTS if data_plane in fault.data_planes}
+def choose(names: list[str], shape: Shape) -> tuple[Fault, ...]:
+    """The faults of these names, all that such a lab can suffer when there are none. Raises NotFound."""
+    able = {
+        fault.name: fault
+        for fault in FAULTS
+        if shape.dataplane in fault.data_planes and shape.database in fault.databases
+    }
+    kind = f"{shape.dataplane.value} and {shape.database.value}"
     for name in names:
         if name not in able:
-            raise NotFound(f"There is no fault {name} with {data_plane.value}: choose among {', '.join(able)}.")
+            raise NotFound(f"There is no fault {name} with {kind}: choose among {', '.join(able)}.")
     return tuple(able[name] for name in names) or tuple(able.values())

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bascule.client.clients import AdminClient
 from bascule.lab import life, state
 from bascule.lab.control_plane import ControlPlane
-from bascule.lab.options import CheckInterval, DataPlane, ForwardingOption, Name, Output
-from bascule.lab.shape import Shape, usual_forwarding
+from bascule.lab.options import BfdOption, CheckInterval, Database, DataPlane, ForwardingOption, Name, Output
+from bascule.lab.shape import USUAL_BFD, Bfd, DatabaseKind, Shape, usual_forwarding
 from bascule.lab.state import Lab
 from bascule.lab.survival import plot as plots
 from bascule.lab.survival import report as reports
@@ -53,6 +53,10 @@ def survive(
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
+    ipv6: Annotated[bool, typer.Option("--ipv6", help="All flows over IPv6.")] = False,
+    database: Database = DatabaseKind.SQLITE,
+    database_away: Annotated[float, typer.Option(min=1, help="Seconds that the database is away when it goes.")] = 60,
+    bfd: BfdOption = USUAL_BFD,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
     plot: Annotated[Path | None, typer.Option(help="Draw silence over time here, as SVG.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page here, and the plot beside it.")] = None,
@@ -64,11 +68,14 @@ def survive(
         dataplane=dataplane,
         forwarding=forwarding or usual_forwarding(dataplane),
         check_interval=check_interval,
-        ipv6=False,
+        ipv6=ipv6,
+        database=database,
+        bfd=Bfd.parse(bfd),
     )
     effort = Effort(connections=connections, datagram_flows=udp, interval=interval / 1000, rate=rate, after=after)
     with _lab(name, shape) as lab:
-        outcomes = _endure_all(lab, choose(names or [], lab.shape.dataplane), effort)
+        faults, family = choose(names or [], lab.shape), 6 if ipv6 else 4
+        outcomes = _endure_all(lab, faults, effort, family=family, database_away=database_away)
     _show(outcomes, output)
     if drawn := plot or (report and report.with_suffix(".svg")):
         drawn.write_text(plots.draw(outcomes), encoding="utf-8")
@@ -92,7 +99,9 @@ def _page(lab: Lab, outcomes: Sequence[Outcome], plot: str) -> str:
     return reports.page(outcomes, data_plane=lab.shape.dataplane, machine=_machine(), plot=plot, command=command)
 
 
-def _endure_all(lab: Lab, faults: Sequence[Fault], effort: Effort) -> list[Outcome]:
+def _endure_all(
+    lab: Lab, faults: Sequence[Fault], effort: Effort, *, family: int, database_away: float
+) -> list[Outcome]:
     outcomes = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
@@ -107,7 +116,7 @@ def _endure_all(lab: Lab, faults: Sequence[Fault], effort: Effort) -> list[Outco
                 bar.update(task, description=f"{title}: {words}")
 
             tell("making the lab whole")
-            with set_scene(lab, api, admin) as scene:
+            with set_scene(lab, api, admin, family, database_away=database_away) as scene:
                 outcomes.append(endure(scene, fault, effort, tell))
             bar.advance(task)
     return outcomes

@@ -118,6 +118,32 @@ def kill_control_plane(scene: Scene) -> None:
     scene.mark("they are back")
 
 
+def lose_database(scene: Scene) -> None:
+    """The database's machine loses power, and is back after a while."""
+    faults.stop_database(scene.lab)
+    scene.mark("the database is gone")
+    _pass_time(scene, scene.database_away)
+    faults.restart_servers(scene.lab)
+    scene.mark("the database is back")
+
+
+def find_database(scene: Scene) -> None:
+    """Start the database where it does not run: without it nothing else can be made whole."""
+    faults.restart_servers(scene.lab)
+
+
+def kill_hypervisor(scene: Scene) -> None:
+    """A hypervisor's death: no cable, no agent; its instances are gone with it."""
+    faults.pull_cable(scene.lab, _HYPERVISOR)
+    faults.kill(scene.lab, f"{_HYPERVISOR}-agent")
+    scene.mark(f"{_HYPERVISOR} is dead")
+
+
+def revive_hypervisor(scene: Scene) -> None:
+    """Plug its cable in again; its agent is started with all that is dead."""
+    faults.plug_in_cable(scene.lab, _HYPERVISOR)
+
+
 def reload_keepalived(scene: Scene) -> None:
     """Have every keepalived of an LB node read its configuration again."""
     found = [each for each in _processes_in(scene, _NODE) if _name(each.pid) == "keepalived"]

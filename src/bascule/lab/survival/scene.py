@@ -20,6 +20,7 @@ from bascule.lab.topology import UPLINK, Role
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 from bascule.model.addresses import IPAddress
+from bascule.model.errors import Conflict
 
 SERVING = 3
 # Seconds; an emulated kernel takes its time.
@@ -28,12 +29,16 @@ _PATIENCE = 120.0
 
 @dataclass(slots=True, kw_only=True)
 class Scene:
-    """A lab, the load balancer that is measured, and what was done to them when."""
+    """A lab, the load balancer that is measured, and what was done to them when.
+
+    `database_away` is for how many seconds the database stays away when it goes.
+    """
 
     lab: Lab
     api: ControlPlane
     admin: AdminClient
     vip: IPAddress
+    database_away: float = 60.0
     marks: list[tuple[float, str]] = field(default_factory=list)
     clock: Callable[[], float] = monotonic
 
@@ -96,12 +101,19 @@ class Scene:
 
 
 @contextmanager
-def set_scene(lab: Lab, api: ControlPlane, admin: AdminClient) -> Iterator[Scene]:
-    """A lab that is whole, with a new load balancer: the rings of an older one remember what happened to it."""
-    created = api.create_load_balancer(f"survival-{token_hex(4)}")
+def set_scene(
+    lab: Lab, api: ControlPlane, admin: AdminClient, family: int = 4, *, database_away: float = 60.0
+) -> Iterator[Scene]:
+    """A lab that is whole, with a new load balancer: the rings of an older one remember what happened to it.
+
+    Its address is of that family; Conflict when the lab does not speak it.
+    """
+    if family not in lab.shape.families:
+        raise Conflict(f"Lab {lab.name} speaks no IPv{family}: build one that does.")
+    created = api.create_load_balancer(f"survival-{token_hex(4)}", family)
     for port in (WEB, WHO):
         api.add_service(created, port)
-    scene = Scene(lab=lab, api=api, admin=admin, vip=created.ip)
+    scene = Scene(lab=lab, api=api, admin=admin, vip=created.ip, database_away=database_away)
     try:
         scene.make_whole()
         yield scene
