@@ -36,6 +36,7 @@ def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
         failure_domain=body.failure_domain,
         enabled=body.enabled,
         data_plane=body.data_plane,
+        labels=body.labels,
     )
     with context.database.write() as connection:
         lb_nodes.insert(connection, node)
@@ -62,6 +63,7 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
             failure_domain=present.failure_domain if body.failure_domain is None else body.failure_domain,
             enabled=present.enabled if body.enabled is None else body.enabled,
             data_plane=body.data_plane or present.data_plane,
+            labels=present.labels if body.labels is None else body.labels,
         )
         lb_nodes.update(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was changed")
