@@ -18,8 +18,9 @@ TESTS = Path(__file__).parents[1]
 DECIDING = {
     "audit", "capabilities", "decide", "demands", "desired", "diagnosis", "diff", "events", "facts", "fencing",
     "findings", "firewall", "health_check_rules", "history", "inventory", "layout", "locality", "machine_events",
-    "naming", "observed", "paths", "patterns", "placement", "plan", "quarantine", "quorum", "quoting", "remarks",
-    "render", "serving", "strays", "sysctls", "table", "topology", "translate", "tunnel_layout", "verdict",
+    "naming", "observed", "paths", "patience", "patterns", "placement", "plan", "quarantine", "quorum", "quoting",
+    "rebalance", "remarks", "render", "serving", "strays", "sysctls", "table", "topology", "translate",
+    "tunnel_layout", "verdict",
 }  # fmt: skip
 ACTING = {"asyncio", "httpx", "os", "pyroute2", "random", "secrets", "socket", "sqlalchemy", "subprocess", "time"}
 LINES_MOST = 400

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -21,6 +21,18 @@ from bascule.store import instance_pools, instances, lb_nodes
 def check_address(connection: Connection, address: IPAddress) -> None:
     """Raises Conflict when no LB node can carry the address."""
     _refuse_unmet(demands.of_address(address), _available(connection))
+
+
+def check_affinity(connection: Connection, affinity: Mapping[str, str]) -> None:
+    """Raises Conflict when there are LB nodes and none has all these labels."""
+    enabled = [node for node in lb_nodes.list_all(connection) if node.enabled]
+    if enabled and not any(affinity.items() <= node.labels.items() for node in enabled):
+        labels = ", ".join(f"{key}={value}" for key, value in sorted(affinity.items()))
+        raise Conflict(
+            f"No enabled LB node has the labels {labels}: ask for others, or give them to nodes (bascule node set NODE"
+            " --label KEY=VALUE).",
+            field="affinity",
+        )
 
 
 def check_service(connection: Connection, load_balancer: LoadBalancer, service: Service) -> None:

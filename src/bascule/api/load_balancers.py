@@ -17,6 +17,7 @@ from bascule.model.addresses import ElasticIP, IPAddress
 from bascule.model.health_checks import Health
 from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
+from bascule.model.placements import NODES_PER_LOAD_BALANCER
 from bascule.store import changes, elastic_ips, health_statuses, instance_pools, load_balancers
 from bascule.store.times import from_seconds
 from bascule.wire.fields import version_of
@@ -27,10 +28,22 @@ router = PublicRouter(prefix="/v2/load-balancer", tags=["load-balancer"])
 
 
 class ResettableField(StrEnum):
-    """Fields that can be emptied."""
+    """Fields that can be emptied, or get their default again."""
 
     DESCRIPTION = "description"
     LABELS = "labels"
+    NODE_COUNT = "node-count"
+    AFFINITY = "affinity"
+    ANTI_AFFINITY = "anti-affinity"
+
+
+_RESET: Mapping[ResettableField, object] = {
+    ResettableField.DESCRIPTION: "",
+    ResettableField.LABELS: {},
+    ResettableField.NODE_COUNT: NODES_PER_LOAD_BALANCER,
+    ResettableField.AFFINITY: {},
+    ResettableField.ANTI_AFFINITY: "",
+}
 
 
 @router.get("")
@@ -50,6 +63,7 @@ def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationVie
     with context.database.write() as connection:
         address = _choose(connection, body.ip, version_of(body.addressfamily))
         carrying.check_address(connection, address.address)
+        carrying.check_affinity(connection, body.affinity)
         load_balancer = LoadBalancer(
             id=new_id,
             name=body.name,
@@ -59,6 +73,9 @@ def create_load_balancer(context: Ctx, body: LoadBalancerCreate) -> OperationVie
             hash_seed=context.new_hash_seed(),
             generation=0,
             created_at=from_seconds(now),
+            node_count=body.node_count,
+            affinity=body.affinity,
+            anti_affinity=body.anti_affinity,
         )
         load_balancers.insert(connection, load_balancer)
         elastic_ips.hold(connection, address, new_id, now=now)
@@ -87,22 +104,24 @@ def get_load_balancer(context: Ctx, id: UUID) -> LoadBalancerView:  # noqa: A002
 
 @router.put("/{id}")
 def update_load_balancer(context: Ctx, id: UUID, body: LoadBalancerUpdate) -> OperationView:  # noqa: A002
-    """Change its name, description or labels."""
+    """Change its name, description or labels, and where it is placed."""
     given = {name: getattr(body, name) for name in body.model_fields_set}
     return _change(context, id, "update-load-balancer", given)
 
 
 @router.delete("/{id}/{field}")
 def reset_load_balancer_field(context: Ctx, id: UUID, field: ResettableField) -> OperationView:  # noqa: A002
-    """Empty a field."""
-    empty: object = {} if field is ResettableField.LABELS else ""
-    return _change(context, id, "reset-load-balancer-field", {field.value: empty})
+    """Empty a field; one with a default gets that again."""
+    return _change(context, id, "reset-load-balancer-field", {field.value.replace("-", "_"): _RESET[field]})
 
 
 def _change(context: Ctx, load_balancer_id: UUID, command: str, given: Mapping[str, object]) -> OperationView:
     with context.database.write() as connection:
         present = load_balancers.lock_for_change(connection, load_balancer_id)
-        load_balancers.update(connection, replace(present, **given))  # type: ignore[arg-type]  # the body is typed
+        wanted = replace(present, **given)  # type: ignore[arg-type]  # the body is typed
+        if wanted.affinity != present.affinity:
+            carrying.check_affinity(connection, wanted.affinity)
+        load_balancers.update(connection, wanted)
         operation = changes.to_load_balancer(connection, load_balancer_id, command=command, now=context.clock.now())
     return operation_view(operation)
 
@@ -133,4 +152,7 @@ def view(
         services=[
             service_routes.view(service, pools[service.instance_pool_id], health) for service in load_balancer.services
         ],
+        node_count=None if load_balancer.node_count == NODES_PER_LOAD_BALANCER else load_balancer.node_count,
+        affinity=dict(load_balancer.affinity) or None,
+        anti_affinity=load_balancer.anti_affinity or None,
     )

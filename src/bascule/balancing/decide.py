@@ -9,7 +9,7 @@ from uuid import UUID
 from bascule.balancing import desired, remarks
 from bascule.balancing.events import Converge, Event, Forwarding, Leaving, Placements, Remove, Serving
 from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
-from bascule.balancing.placement import place
+from bascule.balancing.placement import Wish, place
 from bascule.model import demands
 from bascule.model.configurations import BalancerConfiguration, ForwardingRule, RulesByHypervisor
 from bascule.model.errors import Unavailable
@@ -47,21 +47,31 @@ def _placements(inventory: Inventory) -> frozenset[UUID]:
     if problem is not None:
         raise Unavailable(" ".join((problem[1], *remarks.mismatches(inventory, frozenset()))))
     reachable = frozenset(view.node.id for view in inventory.lb_nodes if view.reachable)
+    wish = desired.wish_of(inventory)
     placements = place(
-        inventory.load_balancer.id,
+        wish,
         candidates=tuple(view.as_it_runs for view in inventory.lb_nodes),
         reachable=reachable,
         current=inventory.placements,
         loads=inventory.loads,
-        carriers=demands.carriers(demanded),
+        lost=inventory.lost - reachable,
+        returning=frozenset(
+            view.node.id
+            for view in inventory.lb_nodes
+            if view.node.id in inventory.leaving and view.balancer is not None and view.balancer.announced
+        ),
     )
     if not placements:
-        raise Unavailable(
-            "No enabled LB node answers: register one with POST /admin/v1/lb-nodes, or start the LB agents."
-        )
+        raise Unavailable(_nobody(wish, inventory))
     if not placements & reachable:
         raise Unavailable("None of this load balancer's LB nodes answers: start their agents, or disable the nodes.")
     return placements
+
+
+def _nobody(wish: Wish, inventory: Inventory) -> str:
+    if wish.affinity and not any(wish.affinity.items() <= view.node.labels.items() for view in inventory.lb_nodes):
+        return f"No LB node has the labels {remarks.labels(wish.affinity)}: give them to nodes, or ask for others."
+    return "No enabled LB node answers: register one with POST /admin/v1/lb-nodes, or start the LB agents."
 
 
 def _require_a_working_node(inventory: Inventory) -> None:
@@ -144,6 +154,9 @@ def _incomplete(inventory: Inventory, placements: Set[UUID]) -> str:
     sentences = [f"{', '.join(silent)} did not answer and will follow."] if silent else []
     sentences += [f"{', '.join(broken)} answers but cannot serve: see its report."] if broken else []
     sentences += remarks.on_data_planes(inventory, placements)
+    sentences += remarks.on_placement(
+        inventory.load_balancer, [view.node for view in inventory.lb_nodes], placements, inventory.neighbours
+    )
     sentences += desired.left_out(inventory.load_balancer, inventory.pools)
     return " ".join(sentences)
 

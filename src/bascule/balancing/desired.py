@@ -8,6 +8,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from bascule.balancing.inventory import Inventory
+from bascule.balancing.placement import Wish
 from bascule.model import demands
 from bascule.model.addresses import IPAddress, address_order
 from bascule.model.configurations import (
@@ -96,6 +97,20 @@ def demands_of(
         members = _of_family(pools[service.instance_pool_id].carried, load_balancer)
         found += demands.of_service(service, members if sorry is None else (*members, sorry))
     return tuple(dict.fromkeys(found))
+
+
+def wish_of(inventory: Inventory) -> Wish:
+    """What it asks of LB nodes. Of two of one anti-affinity group, that with the higher identifier gives way."""
+    load_balancer = inventory.load_balancer
+    elder = [each for each in inventory.neighbours if each.load_balancer_id < load_balancer.id]
+    return Wish(
+        load_balancer_id=load_balancer.id,
+        wanted=load_balancer.node_count,
+        carriers=demands.carriers(demands_of(load_balancer, inventory.pools, inventory.fallbacks)),
+        affinity=load_balancer.affinity,
+        avoided=frozenset[UUID]().union(*(each.nodes for each in inventory.neighbours)),
+        elders=frozenset[UUID]().union(*(each.nodes for each in elder)),
+    )
 
 
 def left_out(load_balancer: LoadBalancer, pools: Mapping[UUID, InstancePool]) -> tuple[str, ...]:

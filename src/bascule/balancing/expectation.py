@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView
+from bascule.balancing.inventory import HypervisorView, Inventory, LBNodeView, Neighbour
 from bascule.balancing.reports import Seen
 from bascule.model.addresses import IPAddress
 from bascule.model.configurations import RulesByHypervisor
@@ -19,7 +19,7 @@ from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
-from bascule.store import given_rules, instance_pools, instances, jobs, load_balancers, operations, placements
+from bascule.store import given_rules, instance_pools, instances, jobs, lb_nodes, load_balancers, operations, placements
 from bascule.store.changes import ENTITY_KIND
 
 Fleet = tuple[
@@ -35,7 +35,8 @@ class Expectation:
 
     `pending` are the load balancers that operations wait for; `fallbacks` the sorry servers that exist; `unanswered`
     the epochs of last jobs that did not end well; `given` the rules by which LB nodes may send, of those load balancers
-    where these may be others than expected.
+    where these may be others than expected; `lost` the LB nodes that were silent for so long that others shall replace
+    them; `groups` all load balancers of the anti-affinity groups that these are in.
     """
 
     load_balancers: Mapping[UUID, LoadBalancer]
@@ -46,6 +47,8 @@ class Expectation:
     pending: Set[UUID]
     unanswered: Mapping[UUID, int]
     given: Mapping[UUID, RulesByHypervisor]
+    lost: frozenset[UUID]
+    groups: Mapping[str, Sequence[Neighbour]]
 
 
 def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectation:
@@ -61,7 +64,30 @@ def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Expectati
         pending=operations.waiting_among(connection, ENTITY_KIND, load_balancer_ids),
         unanswered=_unanswered(connection, load_balancer_ids),
         given=given_rules.unsettled(connection, load_balancer_ids),
+        lost=lb_nodes.lost(connection),
+        groups=_groups(connection, found.values()),
     )
+
+
+def _groups(connection: Connection, found: Iterable[LoadBalancer]) -> dict[str, list[Neighbour]]:
+    names = {each.anti_affinity for each in found} - {""}
+    members = load_balancers.in_groups(connection, names) if names else []
+    placed, _ = placements.of_many(connection, [each for each, _, _ in members]) if members else ({}, {})
+    groups: dict[str, list[Neighbour]] = {}
+    for load_balancer_id, name, group in members:
+        nodes = placed.get(load_balancer_id, frozenset())
+        groups.setdefault(group, []).append(Neighbour(load_balancer_id=load_balancer_id, name=name, nodes=nodes))
+    return groups
+
+
+def neighbours(connection: Connection, load_balancer: LoadBalancer) -> tuple[Neighbour, ...]:
+    """The others of its anti-affinity group."""
+    return _others(load_balancer, _groups(connection, [load_balancer]))
+
+
+def _others(load_balancer: LoadBalancer, groups: Mapping[str, Sequence[Neighbour]]) -> tuple[Neighbour, ...]:
+    members = groups.get(load_balancer.anti_affinity, ())
+    return tuple(each for each in members if each.load_balancer_id != load_balancer.id)
 
 
 def _unanswered(connection: Connection, load_balancer_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -98,6 +124,8 @@ def inventory(
         fallbacks=expectation.fallbacks,
         unanswered=expectation.unanswered.get(load_balancer_id, 0),
         given=expectation.given.get(load_balancer_id),
+        lost=expectation.lost,
+        neighbours=_others(load_balancer, expectation.groups),
     )
 
 

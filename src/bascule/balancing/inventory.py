@@ -49,15 +49,25 @@ class HypervisorView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another load balancer of the same anti-affinity group, and the LB nodes that shall carry it."""
+
+    load_balancer_id: UUID
+    name: str
+    nodes: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """Everything about one load balancer at one moment.
 
     `epoch` is the lease's, for fencing. `placements` is what the store says; `leaving` are LB nodes that were placed
-    and have not confirmed since that they carry nothing; `loads` is how many load balancers each LB node carries, this
-    one included. `pending` tells that operations wait for an answer. `fallbacks` are the sorry
-    servers that exist. `unanswered` is the epoch of the last job if that did not end well, else 0: commands of it may
-    still be on their way, and nodes that look as they should may obey them yet. `given` are the rules by which LB nodes
-    may send, None when they are those of the expected state.
+    and have not confirmed since that they carry nothing; `loads` is how many load balancers each LB node shall carry,
+    this one included. `lost` are LB nodes that others shall replace, unless they answer. `pending` tells that
+    operations wait for an answer. `fallbacks` are the sorry servers that exist. `unanswered` is the epoch of the last
+    job if that did not end well, else 0: commands of it may still be on their way, and nodes that look as they should
+    may obey them yet. `given` are the rules by which LB nodes may send, None when they are those of the expected state.
+    `neighbours` are the others of its anti-affinity group.
     """
 
     load_balancer: LoadBalancer
@@ -72,6 +82,8 @@ class Inventory:
     fallbacks: Mapping[IPAddress, Instance] = field(default_factory=dict)
     unanswered: int = 0
     given: RulesByHypervisor | None = None
+    lost: frozenset[UUID] = frozenset()
+    neighbours: tuple[Neighbour, ...] = ()
 
     @property
     def holders(self) -> frozenset[UUID]:

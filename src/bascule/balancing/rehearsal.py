@@ -63,7 +63,7 @@ def read(connection: Connection, load_balancer_ids: Sequence[UUID]) -> Rows:
         expectation=expectation.read(connection, load_balancer_ids),
         nodes=lb_nodes.list_all(connection),
         hosts=hypervisors.list_all(connection),
-        loads=placements.counts(connection),
+        loads=placements.loads(connection),
         states={each: node_states.of_load_balancer(connection, each) for each in load_balancer_ids},
         seen_at=node_states.seen_at(connection),
         in_hand=changes.in_hand(connection, load_balancer_ids),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from uuid import UUID
 
 from bascule.balancing import desired
-from bascule.balancing.inventory import Inventory
+from bascule.balancing.inventory import Inventory, Neighbour
 from bascule.model import demands
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.demands import Demand
+from bascule.model.load_balancers import LoadBalancer
 from bascule.model.nodes import LBNode
 from bascule.model.placements import NODES_PER_LOAD_BALANCER
 
@@ -30,6 +31,36 @@ def too_few(demanded: tuple[Demand, ...], nodes: Sequence[LBNode]) -> Iterator[s
     if len(able) < min(len(enabled), NODES_PER_LOAD_BALANCER):
         who = f"Only {', '.join(able)}" if able else "No LB node"
         yield f"{who} can carry it: it asks for {', '.join(map(str, demanded))}."
+
+
+def on_placement(
+    load_balancer: LoadBalancer, nodes: Sequence[LBNode], placements: Set[UUID], neighbours: Sequence[Neighbour]
+) -> Iterator[str]:
+    """What it asks for and does not get: enough LB nodes, of different failure domains, apart from its group."""
+    placed = [node for node in nodes if node.id in placements]
+    fit = [node for node in nodes if node.enabled and load_balancer.affinity.items() <= node.labels.items()]
+    asks = load_balancer.node_count > NODES_PER_LOAD_BALANCER or load_balancer.affinity
+    if asks and len(placed) < load_balancer.node_count:
+        asked = f" with the labels {labels(load_balancer.affinity)}" if load_balancer.affinity else ""
+        yield (
+            f"{len(placed)} of {load_balancer.node_count} LB nodes carry it: {len(fit)} are enabled{asked}."
+            " Register more."
+        )
+    together: dict[str, list[str]] = {}
+    for node in placed:
+        together.setdefault(node.failure_domain, []).append(node.name)
+    for domain, names in together.items():
+        if domain and len(names) > 1:
+            yield f"{', '.join(names)} may die together ({domain}): no fit LB node of another failure domain was free."
+    for neighbour in neighbours:
+        shared = ", ".join(node.name for node in placed if node.id in neighbour.nodes)
+        if shared:
+            yield f"It shares {shared} with {neighbour.name}, of its group {load_balancer.anti_affinity}."
+
+
+def labels(given: Mapping[str, str]) -> str:
+    """As they are written on the command line."""
+    return ", ".join(f"{key}={value}" for key, value in sorted(given.items()))
 
 
 def mismatches(inventory: Inventory, placements: Set[UUID]) -> Iterator[str]:

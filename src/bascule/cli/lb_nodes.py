@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 from bascule.cli.output import Output, OutputOption, say, show_list, show_one
+from bascule.cli.parsers import labels_of
 from bascule.cli.session import admin, pick
 from bascule.model.data_planes import DataPlaneName
 
 node_app = typer.Typer(no_args_is_help=True, help="LB nodes: the machines that carry VIPs (for operators).")
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name or identifier of the LB node.")]
 _DATA_PLANE = typer.Option(help="What its agent runs (BASCULE_DATAPLANE).")
+NodeLabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="A label that load balancers may ask for; repeat it for more."),
+]
 TokenOption = Annotated[
     str, typer.Option("--agent-token", envvar="BASCULE_AGENT_TOKEN", help="The token its agent wants.", prompt=True)
 ]
@@ -29,6 +34,8 @@ def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -
         "DRAINS UNTIL": "drain_until",
         "LOAD BALANCERS": "load_balancers",
         "DOMAIN": "failure_domain",
+        "SILENT SINCE": "silent_since",
+        "SILENCE": "silence",
         "ID": "id",
     }
     with admin(context) as client:
@@ -54,6 +61,7 @@ def create_node(
     agent_token: TokenOption,
     failure_domain: Annotated[str, typer.Option(help="Rack or power feed: nodes that may die together.")] = "",
     data_plane: Annotated[DataPlaneName, _DATA_PLANE] = DataPlaneName.XDP,
+    label: NodeLabelsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Register an LB node."""
@@ -64,6 +72,7 @@ def create_node(
             agent_token=agent_token,
             failure_domain=failure_domain,
             data_plane=data_plane,
+            labels=labels_of(label),
         )
     show_one(output, created)
 
@@ -76,13 +85,18 @@ def set_node(
     data_plane: Annotated[DataPlaneName | None, _DATA_PLANE] = None,
     failure_domain: Annotated[str | None, typer.Option(help="Nodes that may die together.")] = None,
     agent_url: Annotated[str | None, typer.Option(help="Where its agent answers.")] = None,
+    label: NodeLabelsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change what is known of a node; load balancers that its data plane cannot carry move to others."""
     with admin(context) as client:
         found = pick(client.lb_nodes.list_all(), node, "LB node")
         changed = client.lb_nodes.update(
-            found.id, data_plane=data_plane, failure_domain=failure_domain, agent_url=agent_url
+            found.id,
+            data_plane=data_plane,
+            failure_domain=failure_domain,
+            agent_url=agent_url,
+            labels=labels_of(label),
         )
     show_one(output, changed)
 

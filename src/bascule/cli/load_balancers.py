@@ -11,10 +11,23 @@ from bascule.cli.output import Output, OutputOption, WaitOption, json_of, print_
 from bascule.cli.parsers import AddressOption, FamilyOption, LabelsOption, labels_of
 from bascule.cli.session import admin, api, is_operator, pick, settle
 from bascule.cli.states import show_state
+from bascule.model.placements import NODES_MOST
 from bascule.wire.public_v2_views import LoadBalancerView
 
 lb_app = typer.Typer(no_args_is_help=True, help="Load balancers: an address with several services.")
 LoadBalancerArgument = Annotated[str, typer.Argument(metavar="LB", help="Name or identifier of the load balancer.")]
+NodesOption = Annotated[
+    int | None,
+    typer.Option("--nodes", min=1, max=NODES_MOST, help="On how many LB nodes; 2 unless said.", show_default=False),
+]
+AffinityOption = Annotated[
+    list[str] | None,
+    typer.Option("--affinity", metavar="KEY=VALUE", help="A label that its LB nodes must have; repeat it for more."),
+]
+AntiAffinityOption = Annotated[
+    str | None,
+    typer.Option(metavar="GROUP", help="Load balancers of one group avoid each other's LB nodes; '' leaves it."),
+]
 _COLUMNS = {"NAME": "name", "ADDRESS": "ip", "STATE": "state", "ID": "id"}
 
 
@@ -88,13 +101,23 @@ def create_load_balancer(
     family: FamilyOption = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     label: LabelsOption = None,
+    nodes: NodesOption = None,
+    affinity: AffinityOption = None,
+    anti_affinity: AntiAffinityOption = None,
     wait: WaitOption = 60,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Create a load balancer."""
     with api(context) as client:
         operation = client.load_balancers.create(
-            name=name, description=description, labels=labels_of(label), ip=ip, addressfamily=family
+            name=name,
+            description=description,
+            labels=labels_of(label),
+            ip=ip,
+            addressfamily=family,
+            node_count=nodes,
+            affinity=labels_of(affinity),
+            anti_affinity=anti_affinity,
         )
         settle(client, operation, wait)
         show(output, client.load_balancers.get(operation.reference.id))
@@ -108,14 +131,27 @@ def update_load_balancer(
     name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     label: LabelsOption = None,
+    nodes: NodesOption = None,
+    affinity: AffinityOption = None,
+    no_affinity: Annotated[bool, typer.Option("--no-affinity", help="Any LB node will do again.")] = False,
+    anti_affinity: AntiAffinityOption = None,
     wait: WaitOption = 60,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Change what describes a load balancer."""
+    """Change what describes a load balancer, and on which LB nodes it is."""
+    if affinity and no_affinity:
+        raise typer.BadParameter("Say --affinity or --no-affinity.")
     with api(context) as client:
         found = pick(client.load_balancers.list_all(), load_balancer, "load balancer")
-        labels = labels_of(label)
-        operation = client.load_balancers.update(found.id, name=name, description=description, labels=labels)
+        operation = client.load_balancers.update(
+            found.id,
+            name=name,
+            description=description,
+            labels=labels_of(label),
+            node_count=nodes,
+            affinity={} if no_affinity else labels_of(affinity),
+            anti_affinity=anti_affinity,
+        )
         settle(client, operation, wait)
         show(output, client.load_balancers.get(found.id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
@@ -32,6 +33,7 @@ class LBNodes:
         failure_domain: str = "",
         enabled: bool = True,
         data_plane: DataPlaneName | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> LBNodeView:
         """Register an LB node; `data_plane` is what its agent runs. Raises Taken when another has the name."""
         body = body_of(
@@ -41,6 +43,7 @@ class LBNodes:
             failure_domain=failure_domain,
             enabled=enabled,
             data_plane=data_plane,
+            labels=labels,
         )
         return LBNodeView.model_validate(self._transport.post("/admin/v1/lb-nodes", body))
 

@@ -35,9 +35,13 @@ class LoadBalancers:
         labels: Mapping[str, str] | None = None,
         ip: IPAddress | None = None,
         addressfamily: str | None = None,
+        **placing: object,
     ) -> OperationView:
-        """Create one. Raises Taken, Exhausted, InvalidInput or Conflict for its address."""
-        body = body_of(name=name, description=description, labels=labels, ip=ip, addressfamily=addressfamily)
+        """Create one; `placing` may have node_count, affinity and anti_affinity.
+
+        Raises Taken, Exhausted, InvalidInput or Conflict for its address, and Conflict for its affinity.
+        """
+        body = body_of(name=name, description=description, labels=labels, ip=ip, addressfamily=addressfamily, **placing)
         return OperationView.model_validate(self._transport.post("/v2/load-balancer", body))
 
     def update(
@@ -47,9 +51,10 @@ class LoadBalancers:
         name: str | None = None,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
+        **placing: object,
     ) -> OperationView:
-        """Change what is given."""
-        body = body_of(name=name, description=description, labels=labels)
+        """Change what is given; `placing` as in `create`. Raises Conflict for an affinity that no LB node has."""
+        body = body_of(name=name, description=description, labels=labels, **placing)
         return OperationView.model_validate(self._transport.put(f"/v2/load-balancer/{load_balancer_id}", body))
 
     def delete(self, load_balancer_id: UUID) -> OperationView:

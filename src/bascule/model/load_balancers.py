@@ -10,6 +10,7 @@ from uuid import UUID
 
 from bascule.model.addresses import IPAddress
 from bascule.model.health_checks import HealthCheck
+from bascule.model.placements import NODES_PER_LOAD_BALANCER
 from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod, Persistence
 
@@ -54,7 +55,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancer:
-    """The expected state. `generation` grows with every change a user makes to it or to a pool it uses."""
+    """The expected state. `generation` grows with every change a user makes to it or to a pool it uses.
+
+    `node_count` is on how many LB nodes it shall be; `affinity` are labels that each of them must have. Load balancers
+    of one `anti_affinity` group avoid each other's LB nodes; "" is no group.
+    """
 
     id: UUID
     name: str
@@ -66,6 +71,9 @@ class LoadBalancer:
     generation: int = 1
     created_at: datetime
     services: tuple[Service, ...] = ()
+    node_count: int = NODES_PER_LOAD_BALANCER
+    affinity: Mapping[str, str] = field(default_factory=dict)
+    anti_affinity: str = ""
 
     @property
     def sorry_servers(self) -> frozenset[IPAddress]:

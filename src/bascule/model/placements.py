@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 NODES_PER_LOAD_BALANCER = 2
+NODES_MOST = 64  # of one load balancer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from sqlalchemy import update as sql_update
 
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound, Taken
-from bascule.model.nodes import Agent, LBNode
+from bascule.model.nodes import Agent, LBNode, Silence
 from bascule.store import node_states, tables
 from bascule.store.times import optional, seconds_of
 from bascule.store.violations import refused_when_taken
@@ -66,6 +66,26 @@ def delete(connection: Connection, node_id: UUID) -> None:
     connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(node_id)))
 
 
+def silences(connection: Connection) -> dict[UUID, tuple[float, Silence]]:
+    """Since when those LB nodes are silent that are, and what becomes of them."""
+    rows = connection.execute(
+        select(_TABLE.c.id, _TABLE.c.silent_since, _TABLE.c.silence).where(_TABLE.c.silent_since.is_not(None))
+    )
+    return {UUID(row.id): (row.silent_since, Silence(row.silence)) for row in rows}
+
+
+def lost(connection: Connection) -> frozenset[UUID]:
+    """The LB nodes that were silent for so long that others shall replace them."""
+    rows = connection.execute(select(_TABLE.c.id).where(_TABLE.c.silence == Silence.REPLACED, _TABLE.c.enabled))
+    return frozenset(UUID(row.id) for row in rows)
+
+
+def set_silence(connection: Connection, node_id: UUID, since: float | None, silence: Silence) -> None:
+    """Write since when it is silent, None when it answers, and what becomes of it."""
+    mine = _TABLE.c.id == str(node_id)
+    connection.execute(sql_update(_TABLE).where(mine).values(silent_since=since, silence=silence))
+
+
 def _name_taken(node: LBNode) -> Taken:
     return Taken(f"An LB node is named {node.name}: choose another name.", field="name")
 
@@ -79,6 +99,7 @@ def _values(node: LBNode) -> dict[str, object]:
         "enabled": node.enabled,
         "data_plane": node.data_plane,
         "drain_until": seconds_of(node.drain_until),
+        "labels": dict(node.labels),
     }
 
 
@@ -91,4 +112,5 @@ def _noun(row: Row[Any]) -> LBNode:
         enabled=row.enabled,
         data_plane=DataPlaneName(row.data_plane),
         drain_until=optional(row.drain_until),
+        labels=row.labels,
     )

@@ -35,6 +35,7 @@ def insert(connection: Connection, load_balancer: LoadBalancer) -> None:
             state=load_balancer.state,
             generation=load_balancer.generation,
             created_at=load_balancer.created_at.timestamp(),
+            **_wishes(load_balancer),
         )
     )
 
@@ -86,6 +87,16 @@ def with_labels(connection: Connection, labels: Mapping[str, str]) -> frozenset[
     return frozenset(UUID(row.id) for row in rows if labels.items() <= row.labels.items())
 
 
+def in_groups(connection: Connection, groups: Iterable[str]) -> list[tuple[UUID, str, str]]:
+    """The load balancers of these anti-affinity groups that are not being deleted: identifier, name and group."""
+    columns = _TABLE.c.id, _TABLE.c.name, _TABLE.c.anti_affinity
+    alive = _TABLE.c.state != LoadBalancerState.DELETING
+    rows = connection.execute(
+        select(*columns).where(_TABLE.c.anti_affinity.in_(sorted(groups)), alive).order_by(_TABLE.c.id)
+    )
+    return [(UUID(row.id), row.name, row.anti_affinity) for row in rows]
+
+
 def using_pool(connection: Connection, instance_pool_id: UUID) -> list[UUID]:
     """The load balancers with a service on this instance pool."""
     column = tables.services.c.load_balancer_id
@@ -108,11 +119,14 @@ def lock_for_change(connection: Connection, load_balancer_id: UUID) -> LoadBalan
 
 
 def update(connection: Connection, load_balancer: LoadBalancer) -> None:
-    """Write what a user may change: name, description, labels. Raises NotFound."""
+    """Write what a user may change: name, description, labels, and where it shall be. Raises NotFound."""
+    described = {
+        "name": load_balancer.name,
+        "description": load_balancer.description,
+        "labels": dict(load_balancer.labels),
+    }
     done = connection.execute(
-        sql_update(_TABLE)
-        .where(_TABLE.c.id == str(load_balancer.id))
-        .values(name=load_balancer.name, description=load_balancer.description, labels=dict(load_balancer.labels))
+        sql_update(_TABLE).where(_TABLE.c.id == str(load_balancer.id)).values(**described, **_wishes(load_balancer))
     )
     if not done.rowcount:
         raise _not_found(load_balancer.id)
@@ -154,6 +168,14 @@ def delete(connection: Connection, load_balancer_id: UUID) -> None:
     connection.execute(sql_delete(_TABLE).where(_TABLE.c.id == str(load_balancer_id)))
 
 
+def _wishes(load_balancer: LoadBalancer) -> dict[str, object]:
+    return {
+        "node_count": load_balancer.node_count,
+        "affinity": dict(load_balancer.affinity),
+        "anti_affinity": load_balancer.anti_affinity,
+    }
+
+
 def _not_found(load_balancer_id: UUID) -> NotFound:
     return NotFound(f"There is no load balancer {load_balancer_id}: list them to find the one you mean.")
 
@@ -170,4 +192,7 @@ def _noun(row: Row[Any], own_services: Sequence[Service]) -> LoadBalancer:
         generation=row.generation,
         created_at=from_seconds(row.created_at),
         services=tuple(own_services),
+        node_count=row.node_count,
+        affinity=row.affinity,
+        anti_affinity=row.anti_affinity,
     )

@@ -82,6 +82,12 @@ def counts(connection: Connection) -> dict[UUID, int]:
     return {UUID(node_id): count for node_id, count in rows}
 
 
+def loads(connection: Connection) -> dict[UUID, int]:
+    """How many load balancers each LB node shall carry; nodes with none are left out."""
+    query = select(_TABLE.c.lb_node_id, func.count()).where(_TABLE.c.leaving.is_(False)).group_by(_TABLE.c.lb_node_id)
+    return {UUID(node_id): count for node_id, count in connection.execute(query)}
+
+
 def replace(
     connection: Connection,
     load_balancer_id: UUID,

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 from bascule.orchestration import tables as orchestration_tables
@@ -53,6 +54,10 @@ lb_nodes = _noun(
     Column("drain_until", Float, nullable=True),
     # When the watch last wrote down what it has (`node_states`).
     Column("seen_at", Float, nullable=True),
+    Column("labels", JSON, nullable=False, default=dict, server_default=text("'{}'")),
+    # Since when no watch has heard it, and what becomes of it (`bascule.model.nodes.Silence`).
+    Column("silent_since", Float, nullable=True),
+    Column("silence", String(16), nullable=False, default="", server_default=""),
 )
 
 hypervisors = _noun(
@@ -78,6 +83,11 @@ load_balancers = _noun(
     Column("state", String(16), nullable=False),
     Column("generation", Integer, nullable=False, default=1),
     Column("created_at", Float, nullable=False),
+    Column("node_count", Integer, nullable=False, default=2, server_default="2"),
+    # Labels that its LB nodes must have.
+    Column("affinity", JSON, nullable=False, default=dict, server_default=text("'{}'")),
+    # Load balancers of one group avoid each other's LB nodes; empty is no group.
+    Column("anti_affinity", String(255), nullable=False, default="", server_default=""),
 )
 
 # One address, one row: the unique constraint is what makes an address belong to one holder at most.

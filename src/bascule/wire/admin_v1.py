@@ -11,6 +11,7 @@ from pydantic import Field
 from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.instance_pools import WEIGHT_MAX
+from bascule.model.nodes import Silence
 from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire.fields import (
     AgentUrl,
@@ -33,6 +34,7 @@ _DataPlane = Annotated[DataPlaneName, Field(strict=False)]
 class LBNodeCreate(Body):
     """`agent-token` is the token that the LB agent wants. Nodes of one failure domain may die together.
 
+    Without one a node is a domain of its own. `labels` are what load balancers may ask for by their affinity.
     `data-plane` is what the agent runs (BASCULE_DATAPLANE): it decides which services can come to the node.
     """
 
@@ -42,6 +44,7 @@ class LBNodeCreate(Body):
     failure_domain: Description = ""
     enabled: bool = True
     data_plane: _DataPlane = DataPlaneName.XDP
+    labels: Labels = Field(default_factory=dict)
 
 
 class LBNodeUpdate(Body):
@@ -53,10 +56,15 @@ class LBNodeUpdate(Body):
     failure_domain: Description | None = None
     enabled: bool | None = None
     data_plane: _DataPlane | None = None
+    labels: Labels | None = None
 
 
 class LBNodeView(View):
-    """An LB node; `load-balancers` counts what it carries. `drain-until`: it drains, until then at most."""
+    """An LB node; `load-balancers` counts what it carries. `drain-until`: it drains, until then at most.
+
+    `silent-since` is when its agent stopped to answer. `silence` says what becomes of a silent one: it waits for the
+    grace time to end, its load balancers are `replaced`, or that is `held` because too many are silent.
+    """
 
     id: UUID
     name: str
@@ -66,6 +74,9 @@ class LBNodeView(View):
     drain_until: datetime | None = None
     data_plane: DataPlaneName = DataPlaneName.XDP
     load_balancers: int
+    labels: dict[str, str] = Field(default_factory=dict)
+    silent_since: datetime | None = None
+    silence: Silence = Silence.ANSWERS
 
 
 class LBNodesView(View):

@@ -1,8 +1,9 @@
 """Bodies of the public API, version 2: the shapes of Exoscale's, so that its clients work unchanged.
 
-Ours beyond it: `ip` when a load balancer or an elastic IP is created, `addressfamily` of a load balancer,
-`hash-source-port`, `forwarding-method` and `persistence` of a service, more strategies, health check intervals from 1
-second (theirs begin at 5), more modes of health checks and the fields of `health_check_options`.
+Ours beyond it: `ip` when a load balancer or an elastic IP is created, `addressfamily`, `node-count`, `affinity` and
+`anti-affinity` of a load balancer, `hash-source-port`, `forwarding-method` and `persistence` of a service, more
+strategies, health check intervals from 1 second (theirs begin at 5), more modes of health checks and the fields of
+`health_check_options`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bascule.model.health_checks import HealthCheckMode
+from bascule.model.placements import NODES_MOST, NODES_PER_LOAD_BALANCER
 from bascule.model.strategies import ALIASES, Protocol, Strategy
 from bascule.model.virtual_services import ForwardingMethod
 from bascule.wire.fields import (
@@ -58,6 +60,7 @@ Method = Annotated[
 PERSISTENCE_MAX = 31 * 86_400  # seconds: what ipvsadm and keepalived take (LVS_MAX_TIMEOUT)
 POOL_SIZE_MAX = 10_000
 _Size = Annotated[int, Field(ge=1, le=POOL_SIZE_MAX)]
+_NodeCount = Annotated[int, Field(ge=1, le=NODES_MOST)]
 _DiskSize = Annotated[int, Field(ge=10, le=51200)]
 
 
@@ -70,7 +73,9 @@ class Reference(Body):
 class LoadBalancerCreate(Body):
     """`ip` must be free and inside an address pool, or an elastic IP that nothing uses.
 
-    Without it the lowest free one is taken, of IPv4 unless `addressfamily` says otherwise.
+    Without it the lowest free one is taken, of IPv4 unless `addressfamily` says otherwise. It is carried by
+    `node-count` LB nodes that have all labels of `affinity`, of different failure domains where there are enough; load
+    balancers of one `anti-affinity` group avoid each other's.
     """
 
     name: Name
@@ -78,14 +83,20 @@ class LoadBalancerCreate(Body):
     labels: Labels = Field(default_factory=dict)
     addressfamily: AddressFamily | None = None
     ip: Address | None = None
+    node_count: _NodeCount = NODES_PER_LOAD_BALANCER
+    affinity: Labels = Field(default_factory=dict)
+    anti_affinity: Description = ""
 
 
 class LoadBalancerUpdate(Body):
-    """What is left out stays."""
+    """What is left out stays; an empty `affinity` or `anti-affinity` asks for nothing any more."""
 
     name: Name | None = None
     description: Description | None = None
     labels: Labels | None = None
+    node_count: _NodeCount | None = None
+    affinity: Labels | None = None
+    anti_affinity: Description | None = None
 
 
 class HealthCheckBody(HealthCheckOptions):

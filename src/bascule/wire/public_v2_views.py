@@ -77,7 +77,7 @@ class ServiceView(View):
 
 
 class LoadBalancerView(View):
-    """A load balancer with its services."""
+    """A load balancer with its services. What Exoscale's API does not have is left out while it has its default."""
 
     id: UUID
     name: str
@@ -87,6 +87,9 @@ class LoadBalancerView(View):
     created_at: datetime
     ip: IPAddress
     services: list[ServiceView]
+    node_count: int | None = None
+    affinity: dict[str, str] | None = None
+    anti_affinity: str | None = None
 
 
 class LoadBalancersView(View):

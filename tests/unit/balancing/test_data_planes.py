@@ -12,7 +12,7 @@ import pytest
 from bascule.balancing.decide import decide
 from bascule.balancing.desired import balancer_configuration, left_out, rules_by_hypervisor
 from bascule.balancing.events import Converge
-from bascule.balancing.placement import place
+from bascule.balancing.placement import Wish, place
 from bascule.balancing.remarks import mismatch
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import Unavailable
@@ -23,7 +23,7 @@ from bascule.model.virtual_services import ForwardingMethod
 from tests.unit.balancing.world import LB_ID, World, converge, hypervisor, instance, lb_node, service
 
 CHANCE = random.Random(0)
-IPVS_ONLY = frozenset({DataPlaneName.IPVS})
+WISH = Wish(load_balancer_id=LB_ID, carriers=frozenset({DataPlaneName.IPVS}))
 WLC = replace(service(80), strategy=Strategy.WEIGHTED_LEAST_CONNECTIONS)
 
 
@@ -49,7 +49,7 @@ def test_only_nodes_that_can_carry_it_are_chosen() -> None:
     nodes = (lb_node(1), ipvs(2), ipvs(3))
     everybody = frozenset(node.id for node in nodes)
     loads = {nodes[1].id: 9, nodes[2].id: 9}
-    found = place(LB_ID, candidates=nodes, reachable=everybody, current=frozenset(), loads=loads, carriers=IPVS_ONLY)
+    found = place(WISH, candidates=nodes, reachable=everybody, current=frozenset(), loads=loads)
     assert found == {nodes[1].id, nodes[2].id}
 
 
@@ -60,7 +60,7 @@ def test_a_silent_node_that_cannot_carry_it_any_more_is_not_forgotten() -> None:
     current = frozenset({nodes[0].id})
 
     def placed(reachable: frozenset[UUID]) -> frozenset[UUID]:
-        return place(LB_ID, candidates=nodes, reachable=reachable, current=current, loads={}, carriers=IPVS_ONLY)
+        return place(WISH, candidates=nodes, reachable=reachable, current=current, loads={})
 
     assert placed(able) == able | current
     assert placed(able | current) == able

@@ -36,6 +36,7 @@ def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
         failure_domain=body.failure_domain,
         enabled=body.enabled,
         data_plane=body.data_plane,
+        labels=body.labels,
     )
     with context.database.write() as connection:
         lb_nodes.insert(connection, node)
@@ -64,6 +65,7 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
             data_plane=body.data_plane or present.data_plane,
             # Who says enabled or disabled says so at once.
             drain_until=present.drain_until if body.enabled is None else None,
+            labels=present.labels if body.labels is None else body.labels,
         )
         lb_nodes.update(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was changed")

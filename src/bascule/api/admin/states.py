@@ -9,8 +9,9 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from bascule.api.context import Ctx
+from bascule.balancing import expectation
 from bascule.balancing.desired import demands_of, left_out
-from bascule.balancing.remarks import mismatch, too_few
+from bascule.balancing.remarks import mismatch, on_placement, too_few
 from bascule.model.addresses import address_order
 from bascule.model.configurations import Backend, ServiceConfiguration
 from bascule.model.load_balancers import LoadBalancer
@@ -43,12 +44,17 @@ def get_load_balancer_state(context: Ctx, id: UUID) -> LoadBalancerStateView:  #
         pools = instance_pools.for_load_balancer(connection, id)
         placed, nodes = placements.of(connection, id), lb_nodes.list_all(connection)
         kept = node_states.of_load_balancer(connection, id)
+        neighbours = expectation.neighbours(connection, load_balancer)
     names = {member.id: member.name for pool in pools.values() for member in pool.members}
     expected = _Expected(load_balancer=load_balancer, instances=names, now=context.clock.now())
     return LoadBalancerStateView(
         id=id,
         name=load_balancer.name,
-        remarks=[*too_few(demands_of(load_balancer, pools, {}), nodes), *left_out(load_balancer, pools)],
+        remarks=[
+            *too_few(demands_of(load_balancer, pools, {}), nodes),
+            *on_placement(load_balancer, nodes, placed, neighbours),
+            *left_out(load_balancer, pools),
+        ],
         lb_nodes=[_node_view(expected, node, kept.get(node.id)) for node in nodes if node.id in placed],
     )
 
