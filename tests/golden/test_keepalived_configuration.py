@@ -105,6 +105,7 @@ def test_two_services() -> None:
         SERVICE,
         NAMES,
         replace(SERVICE, backends=(backend(1, 0),), health_check=None),
+        replace(SERVICE, backends=(backend(1, 0), backend(2)), health_check=replace(TCP, sorry_server=SORRY)),
         *(replace(SERVICE, strategy=each, hash_source_port=flag) for each in Strategy for flag in (True, False)),
         *(replace(SERVICE, health_check=each) for each in CHECKS),
         replace(SERVICE, persistence=Persistence(timeout=60)),

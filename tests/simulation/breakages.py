@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 from sqlalchemy import Connection, true
 
@@ -14,10 +15,12 @@ from bascule.agents import fencing
 from bascule.agents.fencing import DesiredState
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.balancing import decide as deciding
+from bascule.balancing import desired, reconciler
 from bascule.balancing import plan as planning
-from bascule.balancing import reconciler
 from bascule.balancing.events import Converge, Event, Remove
+from bascule.balancing.inventory import Inventory
 from bascule.balancing.reconciler import LoadBalancerReconciler
+from bascule.model.configurations import ForwardingRule
 from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
@@ -48,6 +51,22 @@ def hypervisors_are_tidied_first() -> Iterator[None]:
         return sequence(event.name, first, real(replace(event, tidy=())))
 
     with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def draining_instances_lose_their_rules() -> Iterator[None]:
+    """Hypervisors forget whoever takes no new connections."""
+    real = desired.rules_by_hypervisor
+
+    def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[ForwardingRule]]:
+        pools = {
+            pool_id: replace(pool, members=tuple(replace(each, drain_until=None) for each in pool.members))
+            for pool_id, pool in inventory.pools.items()
+        }
+        return real(replace(inventory, pools=pools))
+
+    with patch.object(desired, "rules_by_hypervisor", rules_by_hypervisor):
         yield
 
 
@@ -145,11 +164,14 @@ class Breakage:
 BREAKAGES = {
     "agents do not fence": Breakage(agents_do_not_fence, "fencing", range(60)),
     "hypervisors are tidied first": Breakage(hypervisors_are_tidied_first, "rules before traffic", range(60)),
+    "draining instances lose their rules": Breakage(
+        draining_instances_lose_their_rules, "rules before traffic", range(60)
+    ),
     "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
     "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(58, 160)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
-    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(6, 26), SLEEPY),
+    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(32, 52), SLEEPY),
     "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
     "silent nodes are not waited for": Breakage(
         silent_nodes_are_not_waited_for, "one holder per address", range(4, 160)

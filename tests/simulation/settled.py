@@ -18,6 +18,7 @@ from tests.simulation.world import World
 
 _OPEN = "SELECT (SELECT count(*) FROM awaited), (SELECT count(*) FROM operations WHERE state = 'pending')"
 _STATES = "SELECT count(*) FROM load_balancers WHERE state != 'running'"
+_DRAINING = "SELECT count(*) FROM instances WHERE drain_until IS NOT NULL OR leaving"
 _MANAGED = "SELECT count(*) FROM elastic_ips WHERE managed"
 
 Sent = frozenset[tuple[IPAddress, int, int]]
@@ -45,6 +46,8 @@ def _differences(world: World, users: Users) -> Iterator[str]:
         pools = {pool.id: pool for pool in instance_pools.list_all(connection)}
         placed = placements.by_node(connection)
         left = placements.by_node(connection, leaving=True)
+    if world.engines.raw.execute(_DRAINING).fetchone()[0]:
+        yield "an instance is draining still"
     if left:
         yield "somebody is leaving still"
     if world.engines.raw.execute(_MANAGED).fetchone()[0] != len(balancers):

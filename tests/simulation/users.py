@@ -12,6 +12,7 @@ from bascule.api import instance_pools as pool_routes
 from bascule.api import load_balancers as routes
 from bascule.api import services as service_routes
 from bascule.api.admin import address_pools as admin_address_pools
+from bascule.api.admin import drains as admin_drains
 from bascule.api.admin import hypervisors as admin_hypervisors
 from bascule.api.admin import instance_pools as admin_pools
 from bascule.api.admin import instances as admin_instances
@@ -24,10 +25,12 @@ from bascule.model.load_balancers import LoadBalancer, LoadBalancerState
 from bascule.store import instance_pools, lb_nodes, load_balancers
 from bascule.store.database import Database
 from bascule.wire import admin_v1, public_v2
+from bascule.wire.admin_v1_drains import Drain, Undrain
 from tests.simulation.database import Engines, SimulatedDatabase
 from tests.simulation.virtual_time import Process
 from tests.simulation.world import ProcessClock, World
 
+DRAIN_DEADLINE = 8.0  # seconds; some drains are over in the midst of trouble, and some after it
 LOAD_BALANCERS_MOST = 4  # as many as there are addresses: a freed one is given away at once
 PORTS = (80, 81, 443)
 TRANSPORTS = ("tcp", "udp")
@@ -36,7 +39,7 @@ _WISHES = {
     "services": "SELECT id, load_balancer_id, protocol, port, target_port FROM services WHERE load_balancer_id IN"
     " (SELECT id FROM load_balancers WHERE state != 'deleting')",
     "pools": "SELECT id, size FROM instance_pools",
-    "instances": "SELECT id, hypervisor_id, weight, evicted FROM instances",
+    "instances": "SELECT id, hypervisor_id, weight, evicted, drained FROM instances WHERE NOT leaving",
     "nodes": "SELECT id, enabled FROM lb_nodes",
 }
 Wishes = Mapping[str, frozenset[tuple[object, ...]]]
@@ -67,7 +70,15 @@ def _register(context: Context, pool_id: UUID, address: str, host: str) -> None:
 
 
 def _context(database: Database, clock: ProcessClock, new_hash_seed: Callable[[], int]) -> Context:
-    return Context(database=database, clock=clock, admin_token="", zone="", public_url="", new_hash_seed=new_hash_seed)
+    return Context(
+        database=database,
+        clock=clock,
+        admin_token="",
+        zone="",
+        public_url="",
+        new_hash_seed=new_hash_seed,
+        drain_deadline=DRAIN_DEADLINE,
+    )
 
 
 class Users:
@@ -129,9 +140,11 @@ class Users:
         if alive:
             yield from self._on_balancer(self._chance.choice(alive), pools)
         yield from self._on_pool(self._chance.choice(pools))
+        yield from self._drains(self._chance.choice(pools))
         node = self._chance.choice(nodes)
         if not node.enabled or sum(each.enabled for each in nodes) > 1:
             yield f"enable {node.name}: {not node.enabled}", lambda: self._enable(node.id, not node.enabled)
+            yield f"drain {node.name}: {node.enabled}", lambda: self._drain_node(node.id, node.enabled)
         yield "reconcile", lambda: admin_load_balancers.reconcile_load_balancers(self._context, admin_v1.Reconcile())
 
     def _on_balancer(
@@ -177,6 +190,22 @@ class Users:
                 f"{member.address}: {given}",
                 partial(admin_instances.update_instance, context, pool.id, member.id, update),
             )
+
+    def _drains(self, pool: InstancePool) -> Iterator[tuple[str, Callable[[], object]]]:
+        context, member = self._context, self._chance.choice(pool.members)
+        body = Drain(deadline=self._chance.choice((0, 4, 16)))
+        if len(pool.active) > 1:
+            yield f"drain {member.address}", lambda: admin_drains.drain_instance(context, pool.id, member.id, body)
+        yield (
+            f"undrain {member.address}",
+            lambda: admin_drains.undrain_instance(context, pool.id, member.id, Undrain()),
+        )
+
+    def _drain_node(self, node_id: UUID, drained: bool) -> None:
+        if drained:
+            admin_drains.drain_lb_node(self._context, node_id, Drain())
+        else:
+            admin_drains.undrain_lb_node(self._context, node_id, Undrain())
 
     def _create(self) -> None:
         body = public_v2.LoadBalancerCreate(name=f"lb-{self._chance.randrange(1000)}")

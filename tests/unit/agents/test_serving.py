@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from bascule.agents.lb_node import serving
+from bascule.agents.lb_node import quorum, serving
 from bascule.healthchecks.interface import TargetKey
 from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration
@@ -105,6 +105,24 @@ def test_inhibited_backends_keep_their_connections() -> None:
     verdicts = health(i1=Health.SUCCESS, i2=Health.FAILURE)
     assert weights(checked(on_failure=OnFailure.INHIBIT), verdicts, up=True) == {"10.0.0.1": 5, "10.0.0.2": 0}
     assert weights(checked(), verdicts, up=True) == {"10.0.0.1": 5}
+
+
+def test_a_draining_backend_keeps_its_connections_whatever_its_check_says() -> None:
+    """Ill, never judged, or while the sorry server serves: whoever is given weight 0 has it, and no other."""
+    drains = service(backend(1, weight=0), backend(2))
+    for health_of_it in Health:
+        for sorry in (None, IPv4Address("10.0.0.9")):
+            check = replace(drains.health_check, sorry_server=sorry)
+            found = weights(balancer(replace(drains, health_check=check)), health(i1=health_of_it), up=False)
+            assert found["10.0.0.1"] == 0
+
+
+def test_a_check_gives_no_share_to_who_drains() -> None:
+    """A script may say 50."""
+    configuration = balancer(service(backend(1, weight=0)))
+    verdicts = {TargetKey(UUID(int=1), UUID(int=1)): Verdict(Health.SUCCESS, weight=50)}
+    assert weights(configuration, verdicts, up=True) == {"10.0.0.1": 0}
+    assert quorum.quorums([configuration], verdicts, {}) == {UUID(int=1): False}
 
 
 def test_a_checks_weight_replaces_the_given_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from uuid import UUID
 
@@ -95,7 +96,7 @@ def test_a_node_that_does_not_answer_is_named(api: Installation) -> None:
     node = carried(api, load_balancer, silent_for=60)
     (shown,) = api.operators.get(path).json()["lb-nodes"]
     assert (shown["name"], shown["answers"], len(shown["services"])) == (node.name, False, 1)
-    assert "last seen 60 s ago" in shown["problems"][0]
+    assert re.search(r"last seen 6\d s ago", shown["problems"][0]), "or a little later, on a busy machine"
     with api.database.write() as connection:
         node_states.forget_node(connection, node.id)
     (shown,) = api.operators.get(path).json()["lb-nodes"]

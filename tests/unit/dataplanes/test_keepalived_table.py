@@ -88,6 +88,15 @@ def destinations(service: VirtualService, state: Running, **before: int) -> dict
     return {f"a{int(each.address) & 255}": each.weight for each in server.destinations}
 
 
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("state", [UP, DOWN, UNCHECKED])
+def test_a_draining_instance_keeps_its_connections(state: Instance, up: bool) -> None:
+    """Whatever its check says, whatever a script gives it, and while the sorry server serves."""
+    drains = VirtualBackend(address=TWO, weight=0, target_port=9000)
+    service = replace(SERVICE, backends=(SERVICE.backends[0], drains), health_check=WITH_SORRY)
+    assert destinations(service, running(UP, state, up=up), a1=3, a2=1)["a2"] == 0
+
+
 def test_an_answer_is_read() -> None:
     """Names, states, weights, and which checks have ended; what a user wrote cannot look like a line of it."""
     seen = parse(ANSWER)

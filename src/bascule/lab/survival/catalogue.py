@@ -91,7 +91,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-drained",
-        sentence="lb1 is disabled (`bascule node disable`): its load balancers leave it.",
+        sentence="lb1 drains (`bascule node drain`): it withdraws, serves until no packets come, and stops.",
         budget=CHANGE,
         inject=deeds.drain_lb_node,
     ),
@@ -99,7 +99,7 @@ FAULTS: tuple[Fault, ...] = (
         name="lb-node-added",
         sentence="lb1, disabled before, is enabled (`bascule node enable`): load balancers come to it.",
         budget=CHANGE,
-        prepare=deeds.drain_lb_node,
+        prepare=deeds.disable_lb_node,
         inject=deeds.add_lb_node,
     ),
     Fault(
@@ -168,10 +168,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="instance-drained",
-        sentence="The pool shrinks from three instances to two.",
+        sentence="The pool shrinks from three instances to two: the third drains, with more time than this takes.",
         budget=CHANGE,
         inject=deeds.shrink_pool,
-        why="Nothing drains: hypervisors forget an instance that leaves its pool at once, with the connections it has.",
     ),
     Fault(
         name="instance-added",

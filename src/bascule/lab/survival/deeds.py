@@ -70,6 +70,16 @@ def kill_lb_processes(scene: Scene) -> None:
 
 
 def drain_lb_node(scene: Scene) -> None:
+    """Drain an LB node, until it carries nothing."""
+    scene.drain_node(_NODE)
+    scene.mark(f"{_NODE} drains")
+    scene.wait_until_carried_by(*_others(scene))
+    scene.mark(f"{_NODE} has withdrawn")
+    scene.wait_until_drained(_NODE)
+    scene.mark(f"{_NODE} carries nothing")
+
+
+def disable_lb_node(scene: Scene) -> None:
     """Disable an LB node, until the router no longer uses it."""
     scene.enable_node(_NODE, enabled=False)
     scene.mark(f"{_NODE} is disabled")

@@ -21,6 +21,7 @@ from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import Conflict
+from bascule.wire.admin_v1 import LBNodeView
 
 SERVING = 3
 # Seconds; an emulated kernel takes its time.
@@ -74,9 +75,20 @@ class Scene:
 
         wait_until(answered, what=f"Answers of {', '.join(names)}", timeout=_PATIENCE, every=0.2)
 
+    def drain_node(self, node: str) -> None:
+        """Drain an LB node."""
+        self.admin.drains.drain(f"lb-nodes/{self._node(node).id}")
+
+    def wait_until_drained(self, node: str) -> None:
+        """Until an LB node that drains carries nothing."""
+        wait_until(lambda: not self._node(node).load_balancers, what=f"The end of {node}'s drain", timeout=_PATIENCE)
+
+    def _node(self, name: str) -> LBNodeView:
+        return next(each for each in self.admin.lb_nodes.list_all() if each.name == name)
+
     def enable_node(self, node: str, *, enabled: bool) -> None:
         """Let load balancers come to an LB node, or drain it."""
-        found = next(each for each in self.admin.lb_nodes.list_all() if each.name == node)
+        found = self._node(node)
         if found.enabled is not enabled:
             self.admin.lb_nodes.update(found.id, enabled=enabled)
 
