@@ -50,7 +50,8 @@ def rules_by_hypervisor(inventory: Inventory) -> Mapping[UUID, frozenset[Forward
                 instance=instance.address,
                 target_port=service.target_port,
             )
-            rules.setdefault(instance.hypervisor_id, set()).add(rule)
+            for place in instance.places:
+                rules.setdefault(place, set()).add(rule)
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
 
 

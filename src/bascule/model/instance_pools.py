@@ -25,6 +25,7 @@ class Instance:
     """One machine. `weight` 0 keeps its connections and gives it no new ones.
 
     `forwarding_method` is how this one is reached, whatever its services say; None leaves it to them.
+    `moving_to` is the hypervisor that it is about to move to, which gets ready for it; None while it stays.
     `evicted` is what people say, `stopped` what became of the machine: either keeps it from serving.
     """
 
@@ -36,6 +37,12 @@ class Instance:
     forwarding_method: ForwardingMethod | None = None
     evicted: bool = False
     stopped: bool = False
+    moving_to: UUID | None = None
+
+    @property
+    def places(self) -> tuple[UUID, ...]:
+        """The hypervisors that must know it: where it is, and where it is about to be."""
+        return (self.hypervisor_id,) if self.moving_to is None else (self.hypervisor_id, self.moving_to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     func,
+    or_,
     select,
 )
 from sqlalchemy import (
@@ -94,10 +95,9 @@ def _with_pool(connection: Connection, which: ColumnElement[bool]) -> tuple[UUID
 
 
 def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]:
-    """The instances that a hypervisor carries."""
-    rows = connection.execute(
-        select(_TABLE).where(_TABLE.c.hypervisor_id == str(hypervisor_id)).order_by(_TABLE.c.name)
-    )
+    """The instances that a hypervisor carries, or is about to."""
+    here = or_(_TABLE.c.hypervisor_id == str(hypervisor_id), _TABLE.c.moving_to_id == str(hypervisor_id))
+    rows = connection.execute(select(_TABLE).where(here).order_by(_TABLE.c.name))
     return [_noun(row) for row in rows]
 
 
@@ -129,6 +129,7 @@ def _values(instance: Instance) -> dict[str, object]:
         "forwarding_method": instance.forwarding_method,
         "evicted": instance.evicted,
         "stopped": instance.stopped,
+        "moving_to_id": None if instance.moving_to is None else str(instance.moving_to),
     }
 
 
@@ -142,4 +143,5 @@ def _noun(row: Row[Any]) -> Instance:
         forwarding_method=None if row.forwarding_method is None else ForwardingMethod(row.forwarding_method),
         evicted=row.evicted,
         stopped=row.stopped,
+        moving_to=None if row.moving_to_id is None else UUID(row.moving_to_id),
     )

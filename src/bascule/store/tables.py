@@ -114,6 +114,8 @@ instances = _noun(
     Column("evicted", Boolean, nullable=False, default=False),
     # Said by machine events alone, as `evicted` and `weight` are by people alone.
     Column("stopped", Boolean, nullable=False, default=False, server_default=false()),
+    # The hypervisor that gets ready for it before it moves there.
+    Column("moving_to_id", _ID, nullable=True),
     # Order of registration: the oldest members serve first when the size caps the pool.
     Column("position", Integer, nullable=False),
 )
