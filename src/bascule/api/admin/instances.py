@@ -45,7 +45,7 @@ def update_instance(
     instance_id: UUID,
     body: InstanceUpdate,
 ) -> InstancePoolView:
-    """Change a member: move it to another hypervisor or announce that, weigh it anew, let an evicted one serve again."""
+    """Change a member: move it, or announce that it will move; weigh it anew, let an evicted one serve again."""
     given = {
         name: getattr(body, name) for name in body.model_fields_set - {"hypervisor", "moving_to", "forwarding_method"}
     }
@@ -56,6 +56,7 @@ def update_instance(
             instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor), moving_to=None)
         if body.moving_to is not None:
             target = _hypervisor(connection, body.moving_to, field="moving-to")
+            hypervisors.lock_for_change(connection, target)  # it stays while somebody is about to come
             instance = replace(instance, moving_to=None if target == instance.hypervisor_id else target)
         if body.forwarding_method is not None:
             instance = replace(instance, forwarding_method=_method_of(body.forwarding_method))
