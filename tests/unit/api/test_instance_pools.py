@@ -116,7 +116,7 @@ def test_an_address_belongs_to_one_instance(api: Installation) -> None:
 
 
 def test_a_move_is_announced_and_called_off(api: Installation) -> None:
-    """A hypervisor that a member is about to move to cannot be forgotten; the move ends with itself, or where it began."""
+    """Whom a member is about to move to cannot be forgotten; a move ends with itself, or where it began."""
     path = f"/admin/v1/instance-pools/{api.pool()}"
     member = api.operators.get(path).json()["instances"][0]
     agent = {"agent-url": "http://192.0.2.9:7701", "agent-token": "a-token-of-an-agent"}

@@ -79,10 +79,12 @@ def script(held: Mapping[Place, float]) -> str:
     """What nftables shall hold back, each for so many seconds, in one transaction. Nothing at all when it is nobody."""
     if not held:
         return f"add table {_TABLE}\ndelete table {_TABLE}\n"
-    return _FRAME + "".join(
-        f"add element {_TABLE} awaited{address.version} {{ {address} . {port} timeout {max(1, round(left * 1000))}ms }}\n"
-        for (address, port), left in held.items()
-    )
+    return _FRAME + "".join(_element(address, port, left) for (address, port), left in held.items())
+
+
+def _element(address: IPAddress, port: int, left: float) -> str:
+    milliseconds = max(1, round(left * 1000))
+    return f"add element {_TABLE} awaited{address.version} {{ {address} . {port} timeout {milliseconds}ms }}\n"
 
 
 def _tell_nftables(words: str) -> None:
