@@ -199,8 +199,9 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         inject=deeds.migrate_instance,
         undo=deeds.migrate_instance_back,
-        why="hv2 has the rules, but not yet a program on the cable that it sees for the first time: what the instance"
-        " says before that leaves with its own address, which the client may answer with a reset.",
+        hurt=_VM1,
+        why="hv2 has the rules, but no program yet on a cable that it sees for the first time: until it has, packets of"
+        " either direction are dropped. " + _RETRANSMISSION,
     ),
     Fault(
         name="instance-migrated-untold",
@@ -208,6 +209,7 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         inject=deeds.migrate_instance_untold,
         undo=deeds.migrate_instance_back,
+        hurt=_VM1,
         why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets, nor does"
         " it translate what the instance still says, which the client may answer with a reset.",
     ),
