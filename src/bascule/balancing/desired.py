@@ -52,7 +52,8 @@ def rules_by_hypervisor(inventory: Inventory) -> RulesByHypervisor:
                 instance=instance.address,
                 target_port=service.target_port,
             )
-            rules.setdefault(instance.hypervisor_id, set()).add(rule)
+            for place in instance.places:
+                rules.setdefault(place, set()).add(rule)
     return {hypervisor_id: frozenset(found) for hypervisor_id, found in rules.items()}
 
 
@@ -61,10 +62,13 @@ def former_rules(inventory: Inventory, wanted: RulesByHypervisor) -> RulesByHype
 
     None of an instance that is on another hypervisor now.
     """
-    homes = {rule.instance: hypervisor_id for hypervisor_id, rules in wanted.items() for rule in rules}
+    places: dict[IPAddress, set[UUID]] = {}
+    for hypervisor_id, rules in wanted.items():
+        for rule in rules:
+            places.setdefault(rule.instance, set()).add(hypervisor_id)
     former = {}
     for hypervisor_id, rules in (inventory.given or {}).items():
-        here = frozenset(rule for rule in rules if homes.get(rule.instance, hypervisor_id) == hypervisor_id)
+        here = frozenset(rule for rule in rules if hypervisor_id in places.get(rule.instance, {hypervisor_id}))
         needed = wanted.get(hypervisor_id, frozenset())
         former[hypervisor_id] = union(here, needed) - needed
     return former

@@ -132,9 +132,9 @@ def inventory(
 def _hosts_of(load_balancer: LoadBalancer, expectation: Expectation) -> set[UUID]:
     """The hypervisors of all instances that may serve it."""
     pools = (expectation.pools[service.instance_pool_id] for service in load_balancer.services)
-    found = {member.hypervisor_id for pool in pools for member in pool.members}
+    found = {place for pool in pools for member in pool.members for place in member.places}
     sorry = load_balancer.sorry_servers & expectation.fallbacks.keys()
-    return found | {expectation.fallbacks[address].hypervisor_id for address in sorry}
+    return found | {place for address in sorry for place in expectation.fallbacks[address].places}
 
 
 def _lb_node_view(load_balancer_id: UUID, node: LBNode, seen: Seen[LBNodeReport]) -> LBNodeView:

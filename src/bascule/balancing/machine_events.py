@@ -3,6 +3,7 @@
     created, started, migrated   a machine that no pool has comes into the pool that the event names
     started, migrated, created   the instance lives on the hypervisor that the event names, and is not stopped (migrated
                                  leaves that as it is)
+    migrating                    the hypervisor that the event names gets ready for the instance, still elsewhere
     stopped                      the instance is stopped: it stays in its pool and does not serve
     deleted                      the instance leaves its pool
 
@@ -100,10 +101,12 @@ def meaning(event: MachineEvent, standing: Standing) -> Meaning:
         return Nothing(remember=True) if standing.own is None else Remove(standing.own)
     if event.kind is _Kind.STOPPED:
         return (
-            _changed(standing, replace(standing.own.instance, stopped=True))
+            _changed(standing, replace(standing.own.instance, stopped=True, moving_to=None))
             if standing.own
             else _unknown(event, standing)
         )
+    if event.kind is _Kind.MIGRATING:
+        return _about_to_move(event, standing)
     if standing.own is not None:
         return _changed(standing, _followed(event, standing.own.instance, standing))
     return _newcomer(event, standing)
@@ -129,6 +132,19 @@ def _changed(standing: Standing, instance: Instance) -> Meaning:
     return Nothing(remember=True) if same else Change(replace(standing.own, instance=instance))
 
 
+def _about_to_move(event: MachineEvent, standing: Standing) -> Meaning:
+    """Naming the hypervisor where it is calls a move off. Who is nobody yet is told of when it has moved."""
+    by_hand = standing.holder is not None and not standing.holder.machine
+    member = standing.own or (standing.holder if by_hand else None)
+    if member is None:
+        return _unknown(event, standing)
+    if standing.hypervisor_id is None:
+        raise InvalidInput("A machine that is about to move needs the hypervisor it moves to.", field="hypervisor")
+    target = None if standing.hypervisor_id == member.instance.hypervisor_id else standing.hypervisor_id
+    adopted = replace(member, machine=event.machine, instance=replace(member.instance, moving_to=target))
+    return Nothing(remember=True) if adopted == member else Change(adopted)
+
+
 def _followed(event: MachineEvent, instance: Instance, standing: Standing) -> Instance:
     address = event.address or instance.address
     if address != instance.address and standing.holder is not None:
@@ -136,10 +152,12 @@ def _followed(event: MachineEvent, instance: Instance, standing: Standing) -> In
             f"{address} is the address of {standing.holder.instance.name}: one of both machines is elsewhere by now.",
             field="address",
         )
+    arrived = instance.moving_to if event.kind is _Kind.MIGRATED else None
     return replace(
         instance,
         address=address,
-        hypervisor_id=standing.hypervisor_id or instance.hypervisor_id,
+        hypervisor_id=standing.hypervisor_id or arrived or instance.hypervisor_id,
+        moving_to=None,
         stopped=instance.stopped and event.kind is _Kind.MIGRATED,
     )
 

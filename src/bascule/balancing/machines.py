@@ -76,6 +76,8 @@ def _apply(connection: Connection, found: Meaning, event: MachineEvent, before: 
                 _leave(connection, instead_of, event, now)
             instances.insert(connection, member.pool_id, member.instance)
         case Change(member):
+            if member.instance.moving_to is not None:
+                hypervisors.lock_for_change(connection, member.instance.moving_to)  # it stays while somebody comes
             instances.update(connection, member.instance)
         case Remove(member):
             _leave(connection, member, event, now)

@@ -25,6 +25,7 @@ _MEMBERS = {
     "STOPPED": "stopped",
     "DRAINS UNTIL": "drain_until",
     "HYPERVISOR": "hypervisor",
+    "MOVING TO": "moving_to",
     "ID": "id",
 }
 
@@ -110,6 +111,25 @@ def set_instance(
             forwarding_method=forwarding_method,
             evicted=evicted,
         )
+    _show(output, changed)
+
+
+@pool_app.command("migrate", epilog="Example: bascule pool migrate front web-1 --to hv-2")
+def migrate_instance(
+    context: typer.Context,
+    *,
+    pool: PoolArgument,
+    instance: InstanceArgument,
+    to: Annotated[str, typer.Option(help="Where it will be; naming where it is calls the move off.")],
+    done: Annotated[bool, typer.Option("--done", help="It is there now.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a hypervisor get ready for a member before it moves there; say --done when it has (for operators)."""
+    with admin(context) as client:
+        found = pick(client.instance_pools.list_all(), pool, "instance pool")
+        member = pick(found.instances, instance, "instance")
+        place = {"hypervisor": to} if done else {"moving_to": to}
+        changed = client.instance_pools.update(found.id, member.id, **place)
     _show(output, changed)
 
 

@@ -29,6 +29,7 @@ class MachineEventKind(StrEnum):
     DELETED = "deleted"
     STARTED = "started"
     STOPPED = "stopped"
+    MIGRATING = "migrating"
     MIGRATED = "migrated"
 
 
@@ -44,7 +45,8 @@ class MachineEvent(_Message):
 
     `machine` is the sender's own name for it, the same in all its events. `pool` and `hypervisor` are names or
     identifiers of ours: a machine comes into a pool only by an event that names one. `hypervisor` is where the machine
-    is now. `sequence` grows with every event of one machine; without it `at` orders them.
+    is now, or where it is about to be when it is `migrating`. `sequence` grows with every event of one machine; without
+    it `at` orders them.
     """
 
     kind: MachineEventKind

@@ -149,15 +149,18 @@ def machine(
     became: MachineEventKind,
     *,
     name: Name = "demo",
-    to: Annotated[str, typer.Option(help="The hypervisor to which it migrated.", show_default=False)] = "",
+    to: Annotated[str, typer.Option(help="The hypervisor that it migrates to.", show_default=False)] = "",
 ) -> None:
-    """Tell what became of an instance, as a manager of hypervisors would: bascule lab machine vm1 migrated --to hv2"""
+    """Tell what became of an instance, as a manager of hypervisors would: bascule lab machine vm1 migrated --to hv2
+
+    What is migrating is told of before it moves.
+    """
     lab = state.load(name)
-    if (became is MachineEventKind.MIGRATED) != bool(to):
-        raise InvalidInput("Name a hypervisor with --to for what migrated, and for nothing else.", field="to")
-    if to:
+    if (became in {MachineEventKind.MIGRATING, MachineEventKind.MIGRATED}) != bool(to):
+        raise InvalidInput("Name a hypervisor with --to for what migrates, and for nothing else.", field="to")
+    if became is MachineEventKind.MIGRATED:
         lab = machines.move(lab, instance, to)
-    machines.tell(lab, machines.events(lab, instance, became))
+    machines.tell(lab, machines.events(lab, instance, became, to))
 
 
 @lab_app.command()

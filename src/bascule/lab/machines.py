@@ -23,14 +23,17 @@ from bascule.orchestration.clock import SystemClock
 from bascule.system.namespaces import call_in
 
 
-def events(lab: Lab, name: str, kind: MachineEventKind) -> list[MachineEvent]:
-    """What there is to tell of an instance: an event for each of its addresses. Raises NotFound."""
+def events(lab: Lab, name: str, kind: MachineEventKind, to: str = "") -> list[MachineEvent]:
+    """What there is to tell of an instance: an event for each of its addresses. Raises NotFound.
+
+    `to` is the hypervisor that it migrates to; without it the one where it is.
+    """
     instance = {host.name: host for host in lab.topology.of_role(Role.INSTANCE)}.get(name)
     if instance is None:
         raise NotFound(f"There is no instance {name} in lab {lab.name}: `bascule lab status` shows them.")
     # By its address: people registered it, and a machine of two pools is one instance in each.
     return [
-        MachineEvent(kind=kind, machine=str(address), hypervisor=instance.uplink, at=datetime.now(UTC))
+        MachineEvent(kind=kind, machine=str(address), hypervisor=to or instance.uplink, at=datetime.now(UTC))
         for address in instance.addresses.values()
     ]
 

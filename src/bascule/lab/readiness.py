@@ -16,7 +16,9 @@ from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, Role
 from bascule.lab.waiting import wait_until
 from bascule.model.errors import SystemFailure
+from bascule.model.reports import HypervisorReport
 from bascule.system.namespaces import call_in
+from bascule.wire.agent_v1 import HYPERVISOR_REPORT
 
 # Seconds. A program that ended says so at once; an emulated kernel on a busy machine takes its time to start a dozen.
 _PATIENCE = 240.0
@@ -52,6 +54,18 @@ def wait_for_bgp(lab: Lab, *, timeout: float = _PATIENCE) -> None:
         what="A BGP session with every LB node",
         timeout=timeout,
     )
+
+
+def forwarding_of(lab: Lab, node: str) -> HypervisorReport:
+    """What a hypervisor's agent reports. Raises httpx.HTTPError while it does not answer."""
+    url = agent_url(lab.topology.host(node)) + "/v1/report"
+    headers = {"Authorization": f"Bearer {lab.agent_tokens[node]}"}
+
+    def ask() -> bytes:
+        answer = httpx.get(url, headers=headers, timeout=5, trust_env=False, verify=_NO_AUTHORITIES)
+        return answer.raise_for_status().content
+
+    return HYPERVISOR_REPORT.validate_json(call_in(namespace(lab.name, "control"), ask))
 
 
 def healthy(url: str) -> bool:

@@ -26,6 +26,7 @@ class Instance:
     """One machine. `weight` 0 keeps its connections and gives it no new ones.
 
     `forwarding_method` is how this one is reached, whatever its services say; None leaves it to them.
+    `moving_to` is the hypervisor that it is about to move to, which gets ready for it; None while it stays.
     `evicted` and `drained` are what people say, `stopped` what became of the machine, `leaving` that it goes as soon as
     it may: each keeps it from serving. `drain_until`: it served until then or a moment ago, and keeps its connections
     until it has none or that time comes (UTC).
@@ -42,11 +43,17 @@ class Instance:
     drained: bool = False
     leaving: bool = False
     drain_until: datetime | None = None
+    moving_to: UUID | None = None
 
     @property
     def willing(self) -> bool:
         """Whether it may serve, as far as people say."""
         return not (self.evicted or self.drained or self.leaving)
+
+    @property
+    def places(self) -> tuple[UUID, ...]:
+        """The hypervisors that must know it: where it is, and where it is about to be."""
+        return (self.hypervisor_id,) if self.moving_to is None else (self.hypervisor_id, self.moving_to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from bascule.programs.reports import publisher
 from bascule.programs.settings import HypervisorAgentSettings
 from bascule.programs.startup import start
 from bascule.system.http_server import serve
+from bascule.system.route_watch import RouteWatch
 from bascule.system.sole_process import sole_process
 
 
@@ -56,6 +57,7 @@ def build(settings: HypervisorAgentSettings) -> HypervisorAgent:
         orders=StateFile(file, DESIRED, DesiredState),
         enforcement=Enforcement(FORWARDINGS[settings.forwarding](settings)),
         interval=settings.enforce_interval,
+        watch=RouteWatch,
     )
 
 

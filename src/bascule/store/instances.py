@@ -96,10 +96,9 @@ def _with_pool(connection: Connection, which: ColumnElement[bool]) -> tuple[UUID
 
 
 def on_hypervisor(connection: Connection, hypervisor_id: UUID) -> list[Instance]:
-    """The instances that a hypervisor carries."""
-    rows = connection.execute(
-        select(_TABLE).where(_TABLE.c.hypervisor_id == str(hypervisor_id)).order_by(_TABLE.c.name)
-    )
+    """The instances that a hypervisor carries, or is about to."""
+    here = or_(_TABLE.c.hypervisor_id == str(hypervisor_id), _TABLE.c.moving_to_id == str(hypervisor_id))
+    rows = connection.execute(select(_TABLE).where(here).order_by(_TABLE.c.name))
     return [_noun(row) for row in rows]
 
 
@@ -148,6 +147,7 @@ def _values(instance: Instance) -> dict[str, object]:
         "drained": instance.drained,
         "leaving": instance.leaving,
         "drain_until": seconds_of(instance.drain_until),
+        "moving_to_id": None if instance.moving_to is None else str(instance.moving_to),
     }
 
 
@@ -164,4 +164,5 @@ def _noun(row: Row[Any]) -> Instance:
         drained=row.drained,
         leaving=row.leaving,
         drain_until=optional(row.drain_until),
+        moving_to=None if row.moving_to_id is None else UUID(row.moving_to_id),
     )

@@ -131,6 +131,8 @@ instances = _noun(
     Column("leaving", Boolean, nullable=False, server_default=false()),
     # Until when it keeps its connections; None when it serves, or has none to keep.
     Column("drain_until", Float, nullable=True),
+    # The hypervisor that gets ready for it before it moves there.
+    Column("moving_to_id", _ID, nullable=True),
     # Order of registration: the oldest members serve first when the size caps the pool.
     Column("position", Integer, nullable=False),
 )

@@ -161,12 +161,14 @@ class InstanceCreate(Body):
 class InstanceUpdate(Body):
     """What is left out stays; `evicted` false lets an evicted member serve again.
 
-    `forwarding-method` "as-service" leaves it to the services again.
+    `forwarding-method` "as-service" leaves it to the services again. `moving-to` is the hypervisor that is to get ready
+    for the member before it moves there, by name or identifier; naming the one where it is calls the move off.
     """
 
     name: Name | None = None
     address: MachineAddress | None = None
     hypervisor: Name | None = None
+    moving_to: Name | None = None
     weight: _Weight | None = None
     forwarding_method: Literal["tunnel", "direct", "translation", "as-service"] | None = None
     evicted: bool | None = None
@@ -177,12 +179,14 @@ class InstanceView(View):
 
     `drained`: people asked it to take no new connections. `leaving`: it goes when it has no connections to keep.
     `drain-until`: it keeps those that it has, until then at most.
+    `moving-to` is the hypervisor that it is about to move to.
     """
 
     id: UUID
     name: str
     address: IPAddress
     hypervisor: UUID
+    moving_to: UUID | None = None
     weight: int
     forwarding_method: ForwardingMethod | None = None
     evicted: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -11,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from bascule.agents.fencing import DesiredState
-from bascule.agents.hypervisor.agent import DESIRED, Enforcement, HypervisorAgent
+from bascule.agents.hypervisor.agent import DESIRED, Enforcement, HypervisorAgent, Watch
 from bascule.agents.state_file import StateFile
 from bascule.forwarding.fake import FakeForwarding
 from bascule.model.configurations import ForwardingConfiguration, ForwardingRule, Version
@@ -32,13 +33,14 @@ def configuration(number: UUID, *rules: ForwardingRule, generation: int = 1) -> 
 
 
 @asynccontextmanager
-async def agent(disk: Path, forwarding: FakeForwarding) -> AsyncIterator[HypervisorAgent]:
-    """One life of the agent process; only commands cause passes."""
+async def agent(disk: Path, forwarding: FakeForwarding, watch: Watch | None = None) -> AsyncIterator[HypervisorAgent]:
+    """One life of the agent process; only commands cause passes, and what `watch` tells."""
     living = HypervisorAgent(
         node="hv1",
         orders=StateFile(disk / "forwarding.json", DESIRED, DesiredState),
         enforcement=Enforcement(forwarding),
         interval=3600,
+        watch=watch,
     )
     await living.start()
     try:
@@ -102,3 +104,37 @@ async def test_a_report_tells_whether_the_rules_are_in_force(tmp_path: Path) -> 
         forwarding.broken = None
         await running.put(configuration(LB, rule(1, 1)))
         assert running.report().enforced
+
+
+class Routes:
+    """What tells of links and routes; the test is the kernel."""
+
+    def __init__(self) -> None:
+        self.changed: Callable[[bool], None] | None = None
+
+    def __call__(self, changed: Callable[[bool], None]) -> Routes:
+        self.changed = changed
+        return self
+
+    def close(self) -> None:
+        """Nobody is told any more."""
+        self.changed = None
+
+
+async def test_an_instance_that_comes_is_served_at_once(tmp_path: Path) -> None:
+    """The rules came before their instance did: when a route changes, it is looked for; not when neighbours change."""
+    forwarding, routes = FakeForwarding(), Routes()
+    forwarding.unreachable = {rule(1, 1).instance}
+    async with agent(tmp_path, forwarding, routes) as hypervisor, asyncio.timeout(10):
+        await hypervisor.put(configuration(LB, rule(1, 1)))
+        assert not forwarding.rules
+        forwarding.unreachable = set()
+        assert routes.changed is not None
+        routes.changed(False)
+        await asyncio.sleep(0)
+        assert not forwarding.rules
+        routes.changed(True)
+        while not forwarding.rules:  # noqa: ASYNC110  the fake has no event
+            await asyncio.sleep(0.005)
+        assert forwarding.rules == {rule(1, 1)}
+    assert routes.changed is None

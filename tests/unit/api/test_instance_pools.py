@@ -113,3 +113,25 @@ def test_an_address_belongs_to_one_instance(api: Installation) -> None:
     changed = api.operators.put(f"{path}/instances/{member['id']}", json={"hypervisor": "hv-2", "weight": 0}).json()
     assert (changed["instances"][0]["hypervisor"], changed["instances"][0]["weight"]) == (other["id"], 0)
     assert api.operators.delete(f"{path}/instances/{member['id']}").json()["instances"] == []
+
+
+def test_a_move_is_announced_and_called_off(api: Installation) -> None:
+    """Whom a member is about to move to cannot be forgotten; a move ends with itself, or where it began."""
+    path = f"/admin/v1/instance-pools/{api.pool()}"
+    member = api.operators.get(path).json()["instances"][0]
+    agent = {"agent-url": "http://192.0.2.9:7701", "agent-token": "a-token-of-an-agent"}
+    other = created(api.operators.post("/admin/v1/hypervisors", json={"name": "hv-2", **agent}))["id"]
+
+    def change(**what: str) -> tuple[str, str | None]:
+        body = {name.replace("_", "-"): value for name, value in what.items()}
+        found = api.operators.put(f"{path}/instances/{member['id']}", json=body).json()["instances"][0]
+        return found["hypervisor"], found.get("moving-to")
+
+    here = member["hypervisor"]
+    assert change(moving_to="hv-2") == (here, other)
+    assert "web-0" in api.operators.delete(f"/admin/v1/hypervisors/{other}").json()["detail"]
+    assert change(moving_to=here) == (here, None)
+    assert change(moving_to=other) == (here, other)
+    assert change(hypervisor="hv-2") == (other, None)
+    wrong = api.operators.put(f"{path}/instances/{member['id']}", json={"moving-to": "hv-9"}).json()
+    assert wrong["errors"][0]["field"] == "moving-to"

@@ -263,3 +263,48 @@ def test_messages_are_written_as_documented() -> None:
     assert MACHINES.kind.validate_json(later).machine == "a"
     with pytest.raises(ValueError, match="version"):
         MACHINES.kind.validate_json(later.replace(b"{", b'{"version": 2, ', 1))
+
+
+def test_a_machine_is_awaited_where_it_is_about_to_be(store: Store) -> None:
+    """Told of beforehand, a move makes the other hypervisor ready; it ends with the move, whoever names the place."""
+    store.obey(event("created", 1, **WEB), event("migrating", 2, hypervisor="hv2"))
+    born = store.member("10.0.0.9")
+    assert born is not None
+    assert (born.hypervisor_id, born.moving_to, born.places) == (HV1.id, HV2.id, (HV1.id, HV2.id))
+    assert store.queued()[2][-1] == "vm-9 was migrating"
+    assert store.obey(event("migrating", 3, hypervisor="hv2")) == [Nothing(remember=True)]
+    store.obey(event("migrated", 4))
+    moved = store.member("10.0.0.9")
+    assert moved == replace(born, hypervisor_id=HV2.id, moving_to=None)
+    # The one that was overtaken means nothing.
+    assert store.obey(event("migrating", 3, hypervisor="hv1")) == [Nothing(remember=False)]
+
+
+@pytest.mark.parametrize("after", ["started", "stopped", "migrating"])
+def test_a_move_that_does_not_happen_is_called_off(store: Store, after: str) -> None:
+    """A machine that started or stopped where it is, or is said to move there, moves nowhere."""
+    store.obey(event("created", 1, **WEB), event("migrating", 2, hypervisor="hv2"))
+    store.obey(event(after, 3, hypervisor="hv1"))
+    found = store.member("10.0.0.9")
+    assert found is not None
+    assert (found.hypervisor_id, found.moving_to, found.stopped) == (HV1.id, None, after == "stopped")
+
+
+def test_a_move_of_nobody_known_means_nothing(store: Store) -> None:
+    """Who is in no pool is told of when it has moved; and a move needs its end."""
+    assert store.obey(event("migrating", 1, machine="vm-8", hypervisor="hv2")) == [Nothing(remember=False)]
+    assert store.obey(event("migrating", 1, **WEB)) == [Nothing(remember=True)]
+    assert store.member("10.0.0.9") is None
+    store.obey(event("created", 2, **WEB))
+    with pytest.raises(InvalidInput, match="needs the hypervisor it moves to"):
+        store.obey(event("migrating", 3))
+
+
+def test_a_member_that_people_registered_is_awaited_too(store: Store) -> None:
+    """By its address; it is the machine's from then on."""
+    by_hand = store.pool().members[0]
+    other = "hv2" if by_hand.hypervisor_id == HV1.id else "hv1"
+    store.obey(event("migrating", 1, machine=str(by_hand.address), hypervisor=other))
+    found = store.member(str(by_hand.address))
+    assert found is not None
+    assert found == replace(by_hand, moving_to=HV2.id if other == "hv2" else HV1.id)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -25,7 +26,21 @@ from bascule.model.reports import ForwardingReport, HypervisorReport
 
 DESIRED: TypeAdapter[DesiredState[ForwardingConfiguration]] = TypeAdapter(DesiredState[ForwardingConfiguration])
 
+# Seconds between two looks for an instance that is to come: routes may change faster than anybody can look.
+_LOOK_AGAIN = 0.05
+
 log = structlog.stdlib.get_logger(__name__)
+
+
+class Closable(Protocol):
+    """What tells until it is closed."""
+
+    def close(self) -> None:
+        """Tell no more."""
+
+
+# Calls from a thread of its own what it is given, with whether more than neighbours changed.
+Watch: TypeAlias = Callable[[Callable[[bool], None]], Closable]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +96,13 @@ class HypervisorAgent:
         orders: StateFile[DesiredState[ForwardingConfiguration]],
         enforcement: Enforcement,
         interval: float,
+        watch: Watch | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`interval` is seconds between passes; `now` tells seconds since the epoch."""
+        """`interval` is seconds between passes; `now` tells seconds since the epoch.
+
+        With `watch`, an instance that was not here yet is looked for whenever links or routes change.
+        """
         self.node = node
         self.started_at = now()
         self._keeper = Keeper(orders)
@@ -92,20 +111,48 @@ class HypervisorAgent:
             lambda: translation.merge(self._keeper.state.configurations), enforcement.apply, interval=interval
         )
         self._task: asyncio.Task[None] | None = None
+        self._watch = watch
+        self._watching: Closable | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._looked_at = 0.0
 
     async def start(self) -> None:
         """Resume from disk alone."""
         # The first report must already tell what is there, or the control plane would take the host for empty.
         await self._loop.enforce()
         self._task = asyncio.create_task(self._loop.run())
+        if self._watch is not None:
+            running = asyncio.get_running_loop()
+
+            def changed(routes: bool) -> None:
+                if routes:
+                    running.call_soon_threadsafe(self._look_soon)
+
+            self._watching = self._watch(changed)
 
     async def close(self) -> None:
         """Stop enforcing. Forwarding goes on."""
+        if self._watching is not None:
+            await asyncio.to_thread(self._watching.close)
+        if self._look is not None:
+            self._look.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._loop.close()
         await asyncio.to_thread(self._enforcement.close)
+
+    def _look_soon(self) -> None:
+        """Links or routes changed: whoever is still missing may have come. Its first packets want to be translated."""
+        seen = self._loop.last or Observation()
+        missing = {rule.instance for rule in seen.enforced or ()} - seen.forwarding.instances
+        if missing and self._look is None:
+            running = asyncio.get_running_loop()
+            self._look = running.call_at(max(running.time(), self._looked_at + _LOOK_AGAIN), self._look_now)
+
+    def _look_now(self) -> None:
+        self._look, self._looked_at = None, asyncio.get_running_loop().time()
+        self._loop.poke()
 
     async def put(self, configuration: ForwardingConfiguration) -> ForwardingConfiguration:
         """Obey and enforce. LB nodes send traffic once this has returned, so a driver that failed is an error here.

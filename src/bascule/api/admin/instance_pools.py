@@ -51,6 +51,7 @@ def view(pool: InstancePool) -> InstancePoolView:
                 name=member.name,
                 address=member.address,
                 hypervisor=member.hypervisor_id,
+                moving_to=member.moving_to,
                 weight=member.weight,
                 forwarding_method=member.forwarding_method,
                 evicted=member.evicted,

@@ -48,13 +48,19 @@ def update_instance(
     instance_id: UUID,
     body: InstanceUpdate,
 ) -> InstancePoolView:
-    """Change a member: move it to another hypervisor, weigh it anew, let an evicted one serve again."""
-    given = {name: getattr(body, name) for name in body.model_fields_set - {"hypervisor", "forwarding_method"}}
+    """Change a member: move it, or announce that it will move; weigh it anew, let an evicted one serve again."""
+    given = {
+        name: getattr(body, name) for name in body.model_fields_set - {"hypervisor", "moving_to", "forwarding_method"}
+    }
     with context.database.write() as connection:
         pool = instance_pools.lock_for_change(connection, id)
         instance = replace(instances.get(connection, id, instance_id), **given)
         if body.hypervisor is not None:
-            instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor))
+            instance = replace(instance, hypervisor_id=_hypervisor(connection, body.hypervisor), moving_to=None)
+        if body.moving_to is not None:
+            target = _hypervisor(connection, body.moving_to, field="moving-to")
+            hypervisors.lock_for_change(connection, target)  # it stays while somebody is about to come
+            instance = replace(instance, moving_to=None if target == instance.hypervisor_id else target)
         if body.forwarding_method is not None:
             instance = replace(instance, forwarding_method=_method_of(body.forwarding_method))
             _check_users(connection, id, instance)
@@ -96,8 +102,8 @@ def _changed(context: Ctx, connection: Connection, pool_id: UUID, command: str) 
     return view(instance_pools.get(connection, pool_id))
 
 
-def _hypervisor(connection: Connection, name_or_id: str) -> UUID:
+def _hypervisor(connection: Connection, name_or_id: str, field: str = "hypervisor") -> UUID:
     for hypervisor in hypervisors.list_all(connection):
         if name_or_id in {hypervisor.name, str(hypervisor.id)}:
             return hypervisor.id
-    raise InvalidInput(f"There is no hypervisor {name_or_id!r}: list them, or register it first.", field="hypervisor")
+    raise InvalidInput(f"There is no hypervisor {name_or_id!r}: list them, or register it first.", field=field)

@@ -18,6 +18,7 @@ from pathlib import Path
 from bascule import native
 from bascule.forwarding import interfaces, tunnel_layout
 from bascule.forwarding.ebpf import layout, pins
+from bascule.forwarding.ebpf.arrivals import Arrivals
 from bascule.forwarding.words import matched_words, rule_words
 from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.configurations import ForwardingRule
@@ -54,6 +55,7 @@ class EbpfForwarding:
         self._object: bpf.BpfObject | None = None
         self._news: tuple[str, ...] = ()
         self._missing: Mapping[IPAddress, str] = {}
+        self._arrivals = Arrivals()
 
     def start(self) -> None:
         """Load the programs and take over the pinned maps. An earlier process's programs run until `enforce`."""
@@ -84,6 +86,7 @@ class EbpfForwarding:
             repairs += self._write_instances(version, local)
         attached, refused_uplinks = self._attach(uplinks)
         repairs += attached
+        self._arrivals.enforce(rules, found.keys())
         repairs += pins.remove_others(self._bpf_dir)
         sentences = [
             *refusals.values(),

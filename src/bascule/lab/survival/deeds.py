@@ -12,7 +12,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from bascule.lab import faults, machines, network, passage, processes
 from bascule.lab.network import namespace
-from bascule.lab.readiness import wait_for_programs
+from bascule.lab.readiness import forwarding_of, wait_for_programs
 from bascule.lab.roster import api_program, orchestrator_program
 from bascule.lab.survival.scene import SERVING, Scene
 from bascule.lab.waiting import wait_until
@@ -236,6 +236,21 @@ def grow_pool(scene: Scene) -> None:
 
 
 def migrate_instance(scene: Scene) -> None:
+    """The control plane is told; once the other hypervisor is ready, the instance moves there with its address."""
+    _tell_of_instance(scene, moving_to=_OTHER_HYPERVISOR)
+    scene.mark(f"{_INSTANCE} is about to move to {_OTHER_HYPERVISOR}")
+    address = scene.lab.topology.host(_INSTANCE).addresses[scene.vip.version]
+
+    def knows() -> bool:
+        orders = forwarding_of(scene.lab, _OTHER_HYPERVISOR).load_balancers
+        return any((rule.address, rule.instance) == (scene.vip, address) for each in orders for rule in each.rules)
+
+    wait_until(knows, what=f"The rules of {_INSTANCE} on {_OTHER_HYPERVISOR}", every=0.02)
+    scene.mark(f"{_OTHER_HYPERVISOR} is ready for it")
+    _move(scene, _OTHER_HYPERVISOR)
+
+
+def migrate_instance_untold(scene: Scene) -> None:
     """An instance moves to the other hypervisor with its address; then the control plane is told."""
     _move(scene, _OTHER_HYPERVISOR)
 
@@ -248,10 +263,14 @@ def migrate_instance_back(scene: Scene) -> None:
 def _move(scene: Scene, hypervisor: str) -> None:
     machines.move(scene.lab, _INSTANCE, hypervisor)
     scene.mark(f"{_INSTANCE} runs on {hypervisor}")
+    _tell_of_instance(scene, hypervisor=hypervisor)
+    scene.mark("the control plane is told")
+
+
+def _tell_of_instance(scene: Scene, **what: str) -> None:
     pool = UUID(scene.lab.instance_pools[scene.vip.version])
     found = next(each for each in scene.admin.instance_pools.get(pool).instances if each.name == _INSTANCE)
-    scene.admin.instance_pools.update(pool, found.id, hypervisor=hypervisor)
-    scene.mark("the control plane is told")
+    scene.admin.instance_pools.update(pool, found.id, **what)
 
 
 def kill_lb_node_during_change(scene: Scene) -> None:

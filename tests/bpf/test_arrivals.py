@@ -1,0 +1,68 @@
+"""Packets of an instance on a hypervisor that awaits it, through the kernel's own rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from ipaddress import IPv4Address
+
+import pytest
+
+from bascule.forwarding.ebpf.arrivals import Arrivals
+from bascule.model.configurations import ForwardingRule
+from bascule.model.strategies import Protocol
+from tests.namespaces import Hosts
+from tests.waiting import until
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces"),
+    pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft"),
+]
+
+INSTANCE, PORT = IPv4Address("10.9.1.2"), 8080
+RULE = ForwardingRule(IPv4Address("192.0.2.1"), Protocol.TCP, 80, INSTANCE, target_port=PORT)
+
+
+class Path3(Hosts):
+    """An instance, its hypervisor, and a client behind that."""
+
+    def __init__(self) -> None:
+        super().__init__("vm", "hv", "client")
+
+    def build(self) -> None:
+        """Two links and routes."""
+        for host, net in (("vm", 1), ("client", 2)):
+            self.ip(host, f"link add eth0 type veth peer name {host} netns @hv")
+            self.ip("hv", f"addr add 10.9.{net}.1/24 dev {host}", f"link set {host} up")
+            self.ip(
+                host, f"addr add 10.9.{net}.2/24 dev eth0", "link set eth0 up", f"route add default via 10.9.{net}.1"
+            )
+        self.sysctl("hv", ipv4__ip_forward=1)
+
+
+def test_an_awaited_instance_says_nothing_of_its_connections() -> None:
+    """What it says on an open connection is held back, comes once it settled, and new connections begin meanwhile."""
+    with Path3() as hosts:
+        listener = hosts.inside("vm", lambda: socket.create_server((str(INSTANCE), PORT)))
+        client = hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10))
+        server, _ = listener.accept()
+        arrivals = Arrivals()
+        hosts.inside("hv", lambda: arrivals.enforce([RULE], set()))
+        server.sendall(b"before it came\n")
+        hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10)).close()
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
+        hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
+        client.settimeout(10)
+        assert client.recv(100) == b"before it came\n"
+
+        def gone() -> bool:
+            hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
+            return "bascule-arrivals" not in hosts.do("hv", "nft list tables")
+
+        until("the rules to be gone", gone)
+        for each in (client, server, listener):
+            each.close()
