@@ -130,6 +130,12 @@ def icmp6(source: str | IPAddress, destination: str | IPAddress, kind: int, body
     return ip(source, destination, ICMPV6, _insert(message, 2, checksum(pseudo + message)))
 
 
+def dont_fragment(packet: bytes) -> bytes:
+    """The IPv4 packet with DF set."""
+    header = packet[:6] + b"\x40\x00" + packet[8:10] + b"\0\0" + packet[12:20]
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + packet[20:]
+
+
 def tunnelled(instance: IPAddress, inner: bytes, *, source: str | None = None, tos: int = 0) -> bytes:
     """The packet as an LB node sends it."""
     if instance.version == 6:
