@@ -2,7 +2,9 @@
 //
 // Slot history: a clean slot needs no memory of flows at all. When user space gives a slot to another owner it marks the
 // slot dirty and keeps the old owner beside the new one. A SYN then goes to the current owner and is remembered; any
-// other packet goes where its flow is remembered to be, else to the old owner. dataplanes/xdp/history.py has the rules.
+// other packet goes where its flow is remembered to be. A flow that nobody remembers may be at either owner: another LB
+// node may have seen it begin. Its packets get two headers, and the old owner's hypervisor finds out
+// (docs/decisions/0020-second-chance.md). dataplanes/xdp/history.py has the rules.
 #pragma once
 #include "flows.h"
 #include "hash.h"
@@ -41,6 +43,11 @@ struct {
 #define CASE_TAKES_TURNS 8  // round robin
 #define CASE_DATAGRAM 16    // UDP
 
+// What was chosen: a backend, and where its hypervisor sends the packet if it does not know the flow; 0 for nowhere.
+#define CHOICE(first, second) ((second) << 16 | (first))
+#define CHOICE_FIRST(choice) ((choice) & 0xffff)
+#define CHOICE_SECOND(choice) ((choice) >> 16)
+
 struct choice {
 	struct place place;
 	service_key service;
@@ -57,6 +64,16 @@ inlined bool is_usable(__u32 index, service_key service)
 	return backend && backend->family && backend->service == service;
 }
 
+// What to remember of a flow of a dirty slot that is not remembered.
+inlined __u32 presume(struct choice *choice)
+{
+	__u32 current = SLOT_CURRENT(choice->slot), old = SLOT_OLD(choice->slot);
+
+	if (choice->packet_case & CASE_MAY_BE_NEW || old == current || !is_usable(old, choice->service))
+		return current;
+	return settings.second_chance && is_usable(current, choice->service) ? FLOW_GUESS | current : old;
+}
+
 inlined __u32 choose_by_history(struct choice *choice)
 {
 	__u32 current = SLOT_CURRENT(choice->slot), old = SLOT_OLD(choice->slot);
@@ -65,14 +82,17 @@ inlined __u32 choose_by_history(struct choice *choice)
 		remember(&choice->place, current);
 		return current;
 	}
-	__u32 remembered = FLOW_BACKEND(recall(&choice->place));
-	if (remembered && is_usable(remembered, choice->service))
-		return remembered;
-	bool is_new = choice->packet_case & CASE_MAY_BE_NEW;
-	__u32 chosen = !is_new && is_usable(old, choice->service) ? old : current;
-	if (!(choice->packet_case & CASE_ERROR))
-		remember(&choice->place, chosen);
-	return chosen;
+	__u32 word = recall(&choice->place);
+	bool is_disowned = FLOW_IS_GUESS(word) && !settings.second_chance;
+	if (!word || is_disowned || !is_usable(FLOW_BACKEND(word), choice->service)) {
+		word = presume(choice);
+		if (!(choice->packet_case & CASE_ERROR))
+			remember(&choice->place, word);
+	}
+	__u32 backend = FLOW_BACKEND(word);
+	if (FLOW_IS_GUESS(word) && old != backend && is_usable(old, choice->service))
+		return CHOICE(old, backend);
+	return backend;
 }
 
 inlined __u32 next_of_sequence(__u32 index)
@@ -103,7 +123,7 @@ inlined __u32 choose_by_turn(struct choice *choice)
 	return chosen;
 }
 
-// The index of the backend of a flow that must be looked up. A global function, so that the verifier checks it once.
+// The choice for a flow that must be looked up. A global function, so that the verifier checks it once.
 __noinline __u32 choose_with_memory(__u64 ring_hash, __u64 full_hash, service_key service, __u32 index, __u64 situation)
 {
 	struct choice choice = {
@@ -130,7 +150,7 @@ inlined __u32 case_of(struct service *service, struct packet *packet)
 	return packet_case;
 }
 
-// The index of the backend, 0 for none.
+// The choice, 0 for none.
 inlined __u32 choose(struct service *service, struct packet *packet, __u64 hash)
 {
 	__u32 index = service->index;

@@ -7,6 +7,7 @@
 enum fate {
 	FORWARDED,              // to a backend
 	ICMP_FORWARDED,         // an ICMP error about a flow, to the flow's backend
+	SECOND_CHANCE_GIVEN,    // to the old owner of its slot, which sends it on to the new one if it is none of its flows
 	TOO_BIG_ANSWERED,       // it would not fit the tunnel: ICMP "fragmentation needed" or "packet too big" sent back
 	PASSED_TOO_SHORT,       // to the kernel: a header is cut off, or shorter than the packet says
 	PASSED_ARP,             // to the kernel

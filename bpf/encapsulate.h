@@ -72,3 +72,42 @@ inlined enum fate encapsulate(struct xdp_md *ctx, struct backend *backend, struc
 		return encapsulate_in_ipv6(ctx, backend, packet, hash);
 	return encapsulate_in_ipv4(ctx, backend, packet, hash);
 }
+
+inlined __u32 header_of(struct packet *packet)
+{
+	return packet->is_ipv6 ? IPV6_HEADER : IP_HEADER;
+}
+
+// Whether packets of this family can go to one backend in a header for it, and from there in one for the other:
+// hypervisors open tunnels of their packet's family only.
+inlined bool are_of_its_family(struct backend *first, struct backend *second, struct packet *packet)
+{
+	__u8 family = packet->is_ipv6 ? 6 : 4;
+
+	return first->family == family && second->family == family;
+}
+
+// The second one's header is the inner one. False when there is no room in front of the frame. Not inlined, because it
+// is rare; nor does it take the packet's address, which would keep all packets out of registers.
+static __noinline bool encapsulate_twice(struct xdp_md *ctx, struct backend *first, struct backend *second, __u64 hash,
+					 __u64 length_tos_family)
+{
+	struct packet packet = {
+		.length = length_tos_family >> 32,
+		.tos = length_tos_family >> 8,
+		.is_ipv6 = length_tos_family & 1,
+	};
+
+	if (encapsulate(ctx, second, &packet, hash) != FORWARDED)
+		return false;
+	packet.length += header_of(&packet);
+	return encapsulate(ctx, first, &packet, hash) == FORWARDED;
+}
+
+inlined bool give_second_chance(struct xdp_md *ctx, struct backend *first, struct backend *second,
+				struct packet *packet, __u64 hash)
+{
+	__u64 length_tos_family = (__u64)packet->length << 32 | (__u32)packet->tos << 8 | packet->is_ipv6;
+
+	return encapsulate_twice(ctx, first, second, hash, length_tos_family);
+}

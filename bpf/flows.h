@@ -43,7 +43,7 @@ inlined __u64 recall(struct place *place)
 
 		if (word && FLOW_TAG(word) == place->tag) {
 			if (FLOW_SEEN(word) != place->now)
-				place->bucket->flow[i] = (__u64)place->tag << 32 | (__u32)place->now << 16 | FLOW_BACKEND(word);
+				place->bucket->flow[i] = (__u64)place->tag << 32 | (__u32)place->now << 16 | (__u16)word;
 			return word;
 		}
 	}
@@ -51,11 +51,12 @@ inlined __u64 recall(struct place *place)
 }
 
 // Write the flow over its own word, else a free one, else the one not seen for longest.
+// `backend` may have the mark of a guess.
 inlined void remember(struct place *place, __u32 backend)
 {
 	__u32 victim = 0, oldest = 0;
 
-	if (!place->bucket || !backend)
+	if (!place->bucket || !FLOW_BACKEND(backend))
 		return;
 	for (__u32 i = 0; i < BUCKET_FLOWS; i++) {
 		__u64 word = place->bucket->flow[i];

@@ -1,5 +1,5 @@
 // User space's work on rings and on the table of remembered flows, beside running packet programs. The reference for
-// bascule_merge is dataplanes/xdp/history.py, which also explains the rules; a test compares them.
+// both is dataplanes/xdp/history.py, which also explains the rules; a test compares them.
 #include <stdint.h>
 #include <stdlib.h>
 #include "layout.h"
@@ -52,7 +52,7 @@ static void forget(uint64_t *word, uint64_t seen)
 	__atomic_compare_exchange_n(word, &seen, 0, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-// Which dirty slots must stay dirty: a flow seen within `idle` ticks lives elsewhere than at the current owner.
+// Which dirty slots must stay dirty: a flow seen within `idle` ticks lives elsewhere than at the current owner, or may.
 static void find_held(const uint32_t *ring, const uint64_t *flows, uint64_t words, const uint8_t *mine, uint16_t now,
 		      uint16_t idle, uint8_t *held)
 {
@@ -63,7 +63,7 @@ static void find_held(const uint32_t *ring, const uint64_t *flows, uint64_t word
 		// 2 ticks ahead: a packet may have stamped a time later than `now` meanwhile, which must not look ancient.
 		if (!mine[backend] || (uint16_t)(now + 2 - FLOW_SEEN(word)) > idle)
 			continue;
-		if (slot & SLOT_DIRTY && backend != SLOT_CURRENT(slot))
+		if (slot & SLOT_DIRTY && (FLOW_IS_GUESS(word) || backend != SLOT_CURRENT(slot)))
 			held[FLOW_SLOT(word)] = 1;
 	}
 }

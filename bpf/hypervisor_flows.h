@@ -1,6 +1,7 @@
 // Rules say where a service's packets go; flows remember which connections came that way, until something new begins.
 #pragma once
 
+#include "hypervisor_age.h"
 #include "hypervisor_maps.h"
 #include "hypervisor_packet.h"
 #include "hypervisor_tables.h"
@@ -63,14 +64,43 @@ static __always_inline struct rule *find_rule(const struct packet *packet, struc
 	return look_up_rule(packet->version, key);
 }
 
-static __always_inline void remember(const struct packet *packet, struct address instance, __be16 target_port)
+// `packet` is the client's.
+static __always_inline struct flow_key key_at(const struct packet *packet, struct address instance, __be16 target_port)
 {
-	struct flow seen = { .vip = packet->destination, .port = packet->destination_port };
 	struct flow_key key = flow_key(packet);
-	struct flow known;
 
 	key.instance = instance;
 	key.target_port = target_port;
-	if (!look_up_flow(packet->version, key, &known) || !is_same(known.vip, seen.vip) || known.port != seen.port)
-		write_flow(packet->version, key, seen);
+	return key;
+}
+
+static __always_inline bool is_through(const struct flow *flow, const struct packet *packet)
+{
+	return is_same(flow->vip, packet->destination) && flow->port == packet->destination_port;
+}
+
+static __always_inline void remember(struct __sk_buff *skb, const struct packet *packet, struct address instance,
+				     __be16 target_port)
+{
+	struct flow_key key = key_at(packet, instance, target_port);
+	__u8 flags = tcp_flags(skb, packet);
+	struct flow known;
+	__u16 *age = look_up_flow(packet->version, key, &known);
+
+	if (age && is_through(&known, packet)) {
+		grow_old(age, flags);
+		return;
+	}
+	known = (struct flow){ packet->destination, packet->destination_port, age_after(0, flags) };
+	write_flow(packet->version, key, known);
+}
+
+// Whether this instance has the flow of the client's packet.
+static __always_inline bool has_flow(const struct packet *packet, struct address instance)
+{
+	struct rule *rule = find_rule(packet, instance, DESTINATION);
+	struct flow known;
+
+	return rule && look_up_flow(packet->version, key_at(packet, instance, rule->target_port), &known) &&
+	       is_through(&known, packet) && is_alive(known.age, packet->protocol);
 }

@@ -31,7 +31,7 @@ struct flow_key {
 struct flow {
 	struct address vip;
 	__be16 port;
-	__u16 zero;
+	__u16 age; // as in hypervisor_age.h
 };
 
 // Only the first fragment of a reply carries ports; the others are recognised by these (RFC 791, RFC 8200).
@@ -64,7 +64,7 @@ struct flow_key4 {
 struct flow4 {
 	__be32 vip;
 	__be16 port;
-	__u16 zero;
+	__u16 age;
 };
 
 struct fragment_key4 {
@@ -108,6 +108,8 @@ enum counter {
 	ICMP_TRANSLATED,        // an ICMP error about a translated packet, in either direction
 	MSS_CLAMPED,            // a SYN+ACK offered more than fits the tunnel
 	DIRECT_FLOW_FORGOTTEN,  // a direct connection began on the ports of an old flow
+	SECOND_CHANCE_KEPT,     // of two instances that might have the flow it is the first
+	SECOND_CHANCE_PASSED,   // it is not the first: sent on to the second
 	DROPPED_NO_RULE,        // decapsulated, but for no service: forwarding it would make it circle
 	DROPPED_MALFORMED,      // a header is cut off, or says what cannot be
 	DROPPED_FRAGMENT,       // of a tunnelled packet: only a first fragment has ports

@@ -1,5 +1,5 @@
-// Clamp what an instance offers to receive (the MSS option of its SYN+ACK, RFC 9293 3.7.1) to what fits the tunnel:
-// clients then never send a segment that the tunnel header would push over the path's MTU.
+// Clamp what an instance offers to receive (the MSS option of its SYN+ACK, RFC 9293 3.7.1) to what fits two
+// tunnels: clients then never send a segment that the headers would push over the path's MTU.
 #pragma once
 
 #include "hypervisor_maps.h"

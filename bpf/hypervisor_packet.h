@@ -17,7 +17,9 @@
 #include <bpf/bpf_helpers.h>
 
 #define TCP_FLAGS_OFFSET 13
+#define TCP_FLAG_FIN 0x01
 #define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
 #define FRAGMENT_OFFSET_MASK 0x1fff
 #define MORE_FRAGMENTS 0x2000

@@ -31,7 +31,8 @@ static __always_inline struct flow_key4 narrow_flow(const struct flow_key *key)
 	};
 }
 
-static __always_inline bool look_up_flow(int version, struct flow_key key, struct flow *flow)
+// Copies the flow, and returns where its age is; NULL when it is not known.
+static __always_inline __u16 *look_up_flow(int version, struct flow_key key, struct flow *flow)
 {
 	struct flow_key4 key4 = narrow_flow(&key);
 	struct flow4 *found4;
@@ -39,20 +40,22 @@ static __always_inline bool look_up_flow(int version, struct flow_key key, struc
 
 	if (version == 6) {
 		found = bpf_map_lookup_elem(&flows6, &key);
-		if (found)
-			*flow = *found;
-		return found;
+		if (!found)
+			return NULL;
+		*flow = *found;
+		return &found->age;
 	}
 	found4 = bpf_map_lookup_elem(&flows, &key4);
-	if (found4)
-		*flow = (struct flow){ .vip.words = { found4->vip }, .port = found4->port };
-	return found4;
+	if (!found4)
+		return NULL;
+	*flow = (struct flow){ .vip.words = { found4->vip }, .port = found4->port, .age = found4->age };
+	return &found4->age;
 }
 
 static __always_inline void write_flow(int version, struct flow_key key, struct flow flow)
 {
 	struct flow_key4 key4 = narrow_flow(&key);
-	struct flow4 flow4 = { .vip = flow.vip.words[0], .port = flow.port };
+	struct flow4 flow4 = { .vip = flow.vip.words[0], .port = flow.port, .age = flow.age };
 
 	if (version == 6)
 		bpf_map_update_elem(&flows6, &key, &flow, BPF_ANY);

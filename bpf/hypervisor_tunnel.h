@@ -21,8 +21,8 @@ struct tunnel_source6 {
 struct settings {
 	__u32 tunnel_source_count;
 	__u32 tunnel_source6_count;
-	__u32 largest_segment;  // bytes of TCP that fit an IPv4 tunnel
-	__u32 largest_segment6; // and an IPv6 one
+	__u32 largest_segment;  // bytes of TCP that fit two IPv4 tunnels
+	__u32 largest_segment6; // and two IPv6 ones
 	struct tunnel_source tunnel_sources[MAX_TUNNEL_SOURCES]; // tunnels from elsewhere are not ours
 	struct tunnel_source6 tunnel_sources6[MAX_TUNNEL_SOURCES];
 };

@@ -72,11 +72,14 @@ struct sequence {
 	__u16 backend[SEQUENCE_SLOTS];
 };
 
-// A remembered flow: bits 63-32 tag (63-48 are its ring slot), bits 31-16 time last seen, bits 15-0 backend. 0: free.
+// A remembered flow: bits 63-32 tag (63-48 are its ring slot), bits 31-16 time last seen, bit 15 guess, bits 14-0 backend.
+// 0: free. A guess says that the flow is at the slot's old owner, or else at this backend.
 #define FLOW_TAG(word) ((__u32)((word) >> 32))
 #define FLOW_SLOT(word) ((__u32)((word) >> 48))
 #define FLOW_SEEN(word) ((__u16)((word) >> 16))
-#define FLOW_BACKEND(word) ((__u16)(word))
+#define FLOW_GUESS 0x8000
+#define FLOW_IS_GUESS(word) ((word) & FLOW_GUESS)
+#define FLOW_BACKEND(word) ((__u32)(word) & 0x7fff)
 #define FLOW_TICK_LOG2_NS 30  // one tick of `time last seen` is 2^30 ns, about 1.07 s
 
 struct bucket {
@@ -93,4 +96,5 @@ struct settings {
 	__u32 tunnel_source; // the shared prefix of the outer source, network order, last two bytes 0
 	__u32 flow_buckets;  // a power of two
 	__u32 tunnel_source_v6[3]; // the same for tunnels in IPv6: its first 12 bytes
+	__u32 second_chance; // whether flows that nobody remembers get two headers: hypervisors must understand them
 };

@@ -1,7 +1,8 @@
 // The hypervisor's side of the load balancer, as two tc classifiers in direct-action mode.
 //
 //   hypervisor_uplink    ingress of each uplink: takes packets out of the tunnel, although its outer destination is an
-//                        instance's own address, and translates VIP:port to instance:target_port
+//                        instance's own address, and translates VIP:port to instance:target_port; of packets with two
+//                        headers it takes off the first only when the flow is not this instance's
 //   hypervisor_instance  ingress of the interface that leads to instances: translates their replies back to VIP:port
 //
 // Only connections that came through a tunnel are touched. Packets that are let through are left to further filters
@@ -14,6 +15,7 @@
 #include "hypervisor_mss.h"
 #include "hypervisor_packet.h"
 #include "hypervisor_rewrite.h"
+#include "hypervisor_second_chance.h"
 #include "hypervisor_tables.h"
 #include "hypervisor_tunnel.h"
 
@@ -34,34 +36,56 @@ static __always_inline int deliver_error(struct __sk_buff *skb, const struct pac
 	return fate(ICMP_TRANSLATED, TC_ACT_UNSPEC);
 }
 
-// The packet has left its tunnel. Without a rule it is dropped: routed, it would go back to the load balancer and circle.
-static __always_inline int deliver(struct __sk_buff *skb, int version, struct address instance)
+// The packet has left its tunnels. Without a rule it is dropped: routed, it would go back to the load balancer and circle.
+static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, struct address instance)
 {
-	struct packet packet;
 	struct rule *rule;
 
-	if (!parse(skb, ETH_HLEN, version, &packet))
-		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	// Only the first fragment tells its port, and LB nodes send none of them on.
-	if (packet.first_fragment || packet.later_fragment)
+	if (packet->first_fragment || packet->later_fragment)
 		return fate(DROPPED_FRAGMENT, TC_ACT_SHOT);
-	if (packet.protocol == icmp_of(version))
-		return deliver_error(skb, &packet, instance);
-	rule = find_rule(&packet, instance, DESTINATION);
+	if (packet->protocol == icmp_of(packet->version))
+		return deliver_error(skb, packet, instance);
+	rule = find_rule(packet, instance, DESTINATION);
 	if (!rule)
 		return fate(DROPPED_NO_RULE, TC_ACT_SHOT);
-	remember(&packet, instance, rule->target_port);
-	if (!rewrite(skb, &packet, DESTINATION, instance, rule->target_port))
+	remember(skb, packet, instance, rule->target_port);
+	if (!rewrite(skb, packet, DESTINATION, instance, rule->target_port))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	return fate(TRANSLATED, TC_ACT_UNSPEC);
 }
 
+// Whether the packet in the second tunnel stays here; `instance` then is the one that gets it.
+static __always_inline bool stays(struct __sk_buff *skb, const struct packet *second, struct address *instance)
+{
+	struct packet flow;
+
+	if (parse_flow(skb, second, &flow) && has_flow(&flow, *instance)) {
+		count(SECOND_CHANCE_KEPT);
+		return true;
+	}
+	count(SECOND_CHANCE_PASSED);
+	*instance = second->destination;
+	return is_instance(second);
+}
+
 static __always_inline int decapsulate(struct __sk_buff *skb, const struct packet *outer)
 {
+	struct address instance = outer->destination;
+	struct packet packet;
+
 	if (!take_out(skb, outer))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	count(DECAPSULATED);
-	return deliver(skb, outer->version, outer->destination);
+	if (!parse(skb, ETH_HLEN, outer->version, &packet))
+		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
+	if (has_second_chance(&packet)) {
+		if (!stays(skb, &packet, &instance))
+			return TC_ACT_UNSPEC;
+		if (!take_out(skb, &packet) || !parse(skb, ETH_HLEN, outer->version, &packet))
+			return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
+	}
+	return deliver(skb, &packet, instance);
 }
 
 static __always_inline int uplink(struct __sk_buff *skb, int version)

@@ -27,10 +27,8 @@ inlined int transmit(struct xdp_md *ctx, struct backend *backend, __u32 ifindex)
 }
 
 // No link may have a smaller MTU than 1280 for IPv6: nobody would believe an answer that says so.
-inlined enum fate say_too_big(struct xdp_md *ctx, struct backend *backend, struct packet *packet)
+inlined enum fate say_too_big(struct xdp_md *ctx, struct packet *packet, __u32 mtu)
 {
-	__u32 mtu = backend->inner_mtu;
-
 	if (!packet->may_answer || (packet->is_ipv6 && packet->length <= IPV6_MINIMUM_MTU))
 		return DROPPED_TOO_BIG;
 	if (packet->is_ipv6)
@@ -38,33 +36,60 @@ inlined enum fate say_too_big(struct xdp_md *ctx, struct backend *backend, struc
 	return answer_too_big(ctx, mtu);
 }
 
-inlined int answer(struct xdp_md *ctx, struct backend *backend, struct packet *packet)
+inlined int answer(struct xdp_md *ctx, struct backend *backend, struct packet *packet, __u32 mtu)
 {
-	enum fate fate = say_too_big(ctx, backend, packet);
+	enum fate fate = say_too_big(ctx, packet, mtu);
 	int verdict = finish(fate);
 
 	return fate == TOO_BIG_ANSWERED ? transmit(ctx, backend, ctx->ingress_ifindex) : verdict;
 }
 
+// The backend that the packet goes on to if the first has not its flow; NULL when there is none.
+inlined struct backend *second_of(__u32 choice, struct backend *first, struct packet *packet)
+{
+	__u32 index = CHOICE_SECOND(choice);
+	struct backend *second = index ? bpf_map_lookup_elem(&backends, &index) : NULL;
+
+	return second && are_of_its_family(first, second, packet) ? second : NULL;
+}
+
+// Bytes of the longest packet that goes through. A datagram with a second chance may not go to the first backend alone
+// only because it is long: that one would take the flow for its own. TCP's segments fit, but for those of connections
+// that began before hypervisors clamped the MSS to two headers; their clients might never hear of "too big".
+inlined __u32 longest(struct backend *first, struct backend *second, struct packet *packet)
+{
+	bool needs_both = second && packet->protocol == IPPROTO_UDP && packet->may_answer;
+
+	return first->inner_mtu - (needs_both ? header_of(packet) : 0);
+}
+
 inlined int forward(struct xdp_md *ctx, struct service *service, struct packet *packet)
 {
 	__u64 hash = flow_hash(packet->client, packet->ports & service->hash_mask, service->seed);
-	__u32 chosen = choose(service, packet, hash);
+	__u32 choice = choose(service, packet, hash), chosen = CHOICE_FIRST(choice);
 	struct backend *backend = bpf_map_lookup_elem(&backends, &chosen);
 
 	if (!chosen || !backend || !backend->family)
 		return finish(REFUSED_NO_BACKEND);
 	if (!(backend->flags & BACKEND_RESOLVED))
 		return finish(DROPPED_NO_NEIGHBOUR);
-	if (packet->length > backend->inner_mtu)
-		return answer(ctx, backend, packet);
+	struct backend *second = second_of(choice, backend, packet);
+	__u32 mtu = longest(backend, second, packet);
+	if (packet->length > mtu)
+		return answer(ctx, backend, packet, mtu);
 	__u32 index = service->index;
-	enum fate fate = encapsulate(ctx, backend, packet, hash);
-	if (fate != FORWARDED)
-		return finish(fate);
+	if (second && packet->length + header_of(packet) <= backend->inner_mtu) {
+		if (!give_second_chance(ctx, backend, second, packet, hash))
+			return finish(DROPPED_ENCAPSULATION);
+		finish(SECOND_CHANCE_GIVEN);
+	} else {
+		enum fate fate = encapsulate(ctx, backend, packet, hash);
+		if (fate != FORWARDED)
+			return finish(fate);
+		finish(packet->is_error ? ICMP_FORWARDED : FORWARDED);
+	}
 	add(&service_totals, index, packet->length);
 	add(&backend_totals, chosen, packet->length);
-	finish(packet->is_error ? ICMP_FORWARDED : FORWARDED);
 	return transmit(ctx, backend, backend->ifindex);
 }
 

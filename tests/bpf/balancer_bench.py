@@ -154,7 +154,14 @@ class Bench:
         """Call a function in the LB node's namespace."""
         return self._hosts.inside("lb", function)
 
-    def driver(self, *, max_services: int = 8, idle: IdleTimes | None = None, flow_buckets: int = 1024) -> XdpDataPlane:
+    def driver(
+        self,
+        *,
+        max_services: int = 8,
+        idle: IdleTimes | None = None,
+        flow_buckets: int = 1024,
+        second_chance: bool = True,
+    ) -> XdpDataPlane:
         """A driver that has started, as in a new process."""
         driver = XdpDataPlane(
             interfaces=("eth0",),
@@ -164,6 +171,7 @@ class Bench:
             bpf_dir=self.bpf_dir,
             flow_buckets=flow_buckets,
             idle=idle or IdleTimes(),
+            second_chance=second_chance,
         )
         self._drivers.append(driver)
         self.inside(driver.start)

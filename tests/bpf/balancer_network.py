@@ -4,7 +4,8 @@ client 198.51.100.2 ---- router ---- 10.0.0.1 LB node
                            | | ---- 10.128.0.1 and 10.128.0.2, the backends
 
 All of it may be IPv6 instead: then the router is known by its link-local addresses, and found by neighbour discovery.
-The backends take their packets out of the tunnel themselves: a raw socket reads them, a TUN device injects them.
+The backends take their packets out of the tunnel themselves: a raw socket reads them, a TUN device injects them. Of
+packets with two headers they send on to the other backend what is of no flow that they have.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class Backend:
     """Made inside its namespace: decapsulates, and serves TCP on the VIP's port 80."""
 
     def __init__(self, name: str, family: Family) -> None:
+        self._family = family
+        self._flows: set[bytes] = set()
+        self._onward = socket.socket(_SOCKETS[family.version], socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._tunnel = socket.socket(_SOCKETS[family.version], socket.SOCK_RAW, family.protocol)
         self._outer = _OUTER[family.version]
         self._inner = os.open("/dev/net/tun", os.O_RDWR)
@@ -80,7 +84,19 @@ class Backend:
             ready, _, _ = select.select([self._tunnel.fileno(), self._stop], [], [])
             if self._stop in ready:
                 return
-            os.write(self._inner, self._tunnel.recv(65535)[self._outer :])
+            self._take(self._tunnel.recv(65535)[self._outer :])
+
+    def _take(self, packet: bytes) -> None:
+        is_v4 = self._family is V4
+        if packet[9 if is_v4 else 6] == self._family.protocol:
+            destination = ip_address(packet[16:20] if is_v4 else packet[24:40])
+            inner = packet[self._family.overhead :]
+            if _flow(inner) not in self._flows:
+                self._onward.sendto(packet, (str(destination), 0))
+                return
+            packet = inner
+        self._flows.add(_flow(packet))
+        os.write(self._inner, packet)
 
     def close(self) -> None:
         """Stop the threads and close everything."""
@@ -90,6 +106,7 @@ class Backend:
             thread.join()
         self._server.server_close()
         self._tunnel.close()
+        self._onward.close()
         for handle in (self._inner, self._stop, self._stopper):
             os.close(handle)
 
@@ -219,6 +236,11 @@ class Network(Hosts):
             driver.close()
         super().__exit__()
         unmount(self.bpf_dir)
+
+
+def _flow(packet: bytes) -> bytes:
+    """Addresses and ports."""
+    return packet[12:24] if packet[0] >> 4 == 4 else packet[8:44]
 
 
 def ask(connection: socket.socket) -> str:

@@ -161,6 +161,13 @@ class Network(Hosts):
         with self.inside("client", lambda: socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW)) as raw:
             raw.sendto(packet, (destination, 0))
 
+    def tunnels_seen(self) -> socket.socket:
+        """What arrives at the client in tunnels of the family, as from a hypervisor that sends it on."""
+        kind, protocol = _socket_family(self.client), self.family.tunnel
+        opened = self.inside("client", lambda: socket.socket(kind, socket.SOCK_RAW, protocol))
+        opened.settimeout(TIMEOUT)
+        return opened
+
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         for driver in self._drivers:
@@ -173,7 +180,9 @@ class Network(Hosts):
 def _new_driver(forwarding: str, bpf_dir: Path) -> Forwarding:
     if forwarding in _KINDS:
         kinds = (_KINDS[forwarding],)
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, kinds=kinds)
+        return NetfilterForwarding(
+            uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir, kinds=kinds
+        )
     return EbpfForwarding(uplinks=("uplink0",), tunnel_sources=TUNNEL_SOURCES, tunnel_mtu=1480, bpf_dir=bpf_dir)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import struct
+import time
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -18,6 +20,8 @@ from bascule.system import bpf
 from tests.bpf.packets import ETHERNET, Ends, Packet, frame, read, tunnelled
 
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
+# As in bpf/hypervisor_age.h
+_AGE_TICK_LOG2_NS, _AGE_TIME = 33, 0x7FFF
 DROPPED, LET_THROUGH = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC
 TUNNEL_SOURCES = tuple(
     map(ip_network, ("10.98.0.0/24", "10.99.0.0/16", "2001:db8:98::/120", "2001:db8:99::/48", "fd00:99::/33"))
@@ -73,8 +77,8 @@ class Family:
 
     @property
     def mss(self) -> int:
-        """What fits a tunnel of 1500 bytes outside."""
-        return 1440 if self.version == 4 else 1400
+        """What fits two tunnels, 1500 bytes outside."""
+        return 1420 if self.version == 4 else 1360
 
     @property
     def rules(self) -> tuple[ForwardingRule, ...]:
@@ -141,6 +145,22 @@ class Programs:
     def flows(self) -> int:
         """How many flows are known."""
         return sum(len(self._map("flows", family).items()) for family in FAMILIES.values())
+
+    def let_pass(self, family: Family, seconds: float) -> None:
+        """As if all flows of the family had been silent for so long, or for an unknown time if it is negative."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> _AGE_TICK_LOG2_NS
+        flows = self._map("flows", family)
+        for key, value in flows.items().items():
+            (age,) = struct.unpack("=H", value[-2:])
+            seen = now - (int(seconds * 1e9) >> _AGE_TICK_LOG2_NS) & _AGE_TIME if seconds >= 0 else 0
+            flows.set(key, value[:-2] + struct.pack("=H", age & ~_AGE_TIME | seen))
+
+    def add_instance(self, family: Family, address: IPAddress) -> None:
+        """The neighbour is an instance here, with the same rules."""
+        for rule in family.rules:
+            for key, value in layout.rules([replace(rule, instance=address)]).items():
+                self._map("rules", family).set(key, value)
+        self._map("instances", family).set(address.packed, tunnel_layout.number(9))
 
     def counters(self) -> dict[str, int]:
         counters = self._object.map("counters")

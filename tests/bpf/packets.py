@@ -11,6 +11,7 @@ from bascule.model.addresses import IPAddress
 ETHERNET = bytes.fromhex("020000000001 020000000002 0800")
 ICMP, IPIP, TCP, UDP, IPV6, ROUTING, FRAGMENT, ICMPV6, OPTIONS = 1, 4, 6, 17, 41, 43, 44, 58, 60
 SYN, ACK, SYN_ACK = 0x02, 0x10, 0x12
+FIN, RST = 0x01, 0x04
 FLOW_LABEL = 0x12345
 
 
@@ -129,11 +130,22 @@ def icmp6(source: str | IPAddress, destination: str | IPAddress, kind: int, body
     return ip(source, destination, ICMPV6, _insert(message, 2, checksum(pseudo + message)))
 
 
+def dont_fragment(packet: bytes) -> bytes:
+    """The IPv4 packet with DF set."""
+    header = packet[:6] + b"\x40\x00" + packet[8:10] + b"\0\0" + packet[12:20]
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + packet[20:]
+
+
 def tunnelled(instance: IPAddress, inner: bytes, *, source: str | None = None, tos: int = 0) -> bytes:
     """The packet as an LB node sends it."""
     if instance.version == 6:
         return ip(source or "2001:db8:99::1:2", instance, IPV6, inner, tos=tos)
     return ip(source or "10.99.1.2", instance, IPIP, inner, tos=tos)
+
+
+def tunnelled_twice(first: IPAddress, second: IPAddress, inner: bytes) -> bytes:
+    """The packet as an LB node sends it that does not know which of two instances has its flow."""
+    return tunnelled(first, tunnelled(second, inner))
 
 
 def frame(packet: bytes, *, version: int | None = None) -> bytes:

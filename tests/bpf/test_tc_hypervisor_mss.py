@@ -40,7 +40,7 @@ def test_the_mss_is_clamped(programs: Programs, family: Family, options: bytes) 
     "options",
     [
         b"",
-        mss(1400),
+        mss(1360),
         mss(536),
         b"\2\3\5\0",
         b"\2\0\5\0",

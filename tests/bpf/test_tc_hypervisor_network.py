@@ -15,16 +15,18 @@ from threading import Event
 
 import pytest
 
+from bascule.model.addresses import IPAddress
 from bascule.model.strategies import Protocol
 from tests.bpf.hypervisor_network import (
     Network,
     let_forward,
     reason_to_skip,
     rule,
+    sysctl,
     without_iptables,
 )
 from tests.bpf.hypervisor_programs import Family
-from tests.bpf.packets import Ends, frame, icmp_error, tcp, tunnelled, udp
+from tests.bpf.packets import Ends, frame, icmp_error, tcp, tunnelled, tunnelled_twice, udp
 from tests.waiting import until
 
 MEGABYTES_8 = bytes(range(256)) * 32768
@@ -151,6 +153,62 @@ def test_a_flow_that_moves_reaches_its_new_instance(network: Network) -> None:
                 question, peer = server.recvfrom(100)
                 server.sendto(question, peer)
                 assert client.recv(100) == b"question"
+
+
+def ask_twice(network: Network, first: IPAddress, second: IPAddress, word: bytes) -> None:
+    """A datagram in two tunnels, from the client's port 40000."""
+    question = udp(Ends(network.client, 40000, network.vip, 53), payload=word)
+    network.send_raw(tunnelled_twice(first, second, question))
+
+
+def test_a_datagram_with_two_headers_goes_where_its_flow_is(network: Network) -> None:
+    """To the first instance if that has its flow, else to the second, and what is unknown makes a flow there."""
+    driver = network.driver(network.dns, rule(53, network.second, 5353, Protocol.UDP))
+    with (
+        network.udp("client", 40000) as client,
+        network.udp("instance1", 5353) as one,
+        network.udp("instance2", 5353) as two,
+    ):
+        ask_twice(network, network.first, network.second, b"unknown")
+        word, peer = two.recvfrom(100)
+        assert word == b"unknown"
+        two.sendto(b"from the second", peer)
+        assert client.recvfrom(100)[0] == b"from the second"
+        client.sendto(b"through one tunnel", (str(network.vip), 53))
+        assert one.recv(100) == b"through one tunnel"
+
+        ask_twice(network, network.first, network.second, b"known")
+        word, peer = one.recvfrom(100)
+        assert word == b"known"
+        one.sendto(b"from the first", peer)
+        assert client.recvfrom(100)[0] == b"from the first"
+    counters = network.counters(driver)
+    assert (counters["second_chance_kept"], counters["second_chance_passed"]) == (1, 1)
+
+
+def test_a_second_instance_elsewhere_is_reached_through_the_network(network: Network) -> None:
+    """The kernel sends on what is left, with the LB node's address as its source; strict rp_filter lets it."""
+    network.inside("hypervisor", lambda: sysctl("conf/uplink0/rp_filter", "1"))
+    lb_node = {4: "10.99.1.2", 6: "2001:db8:99::1:2"}[network.family.version]
+    network.ip("hypervisor", f"route add {lb_node} via {network.client}")
+    network.driver(network.dns)
+    with network.tunnels_seen() as elsewhere:
+        ask_twice(network, network.first, network.client, b"for another hypervisor")
+        packet, sender = elsewhere.recvfrom(200)
+    assert packet.endswith(b"for another hypervisor")
+    assert sender[0] == lb_node
+
+
+def test_known_flows_outlive_the_process(network: Network) -> None:
+    """The next process's programs know which flows an instance has."""
+    first = network.driver(network.dns)
+    with network.udp("client", 40000) as client, network.udp("instance1", 5353) as one:
+        client.sendto(b"question", (str(network.vip), 53))
+        assert one.recv(100) == b"question"
+        first.close()
+        network.driver(network.dns)
+        ask_twice(network, network.first, network.second, b"known")
+        assert one.recv(100) == b"known"
 
 
 def test_the_mss_fits_the_tunnel(network: Network) -> None:

@@ -100,6 +100,31 @@ def test_a_new_process_takes_over_without_losing_a_connection(network: Network) 
     close(held)
 
 
+@pytest.mark.parametrize("strategy", [Strategy.MAGLEV_HASH, Strategy.SOURCE_HASH])
+def test_connections_survive_a_change_and_the_loss_of_their_lb_node(network: Network, strategy: Strategy) -> None:
+    """A node that remembers no flow of a moved slot, as another one when the first dies, finds each one's backend."""
+
+    def service(first: int, second: int) -> VirtualService:
+        backends = (network.family.backend(1, first), network.family.backend(2, second))
+        return network.family.service(*backends, strategy=strategy)
+
+    driver = serving(network, service(1, 0))
+    held = [network.connect() for _ in range(MANY)]
+    assert {ask(each) for each in held} == {"backend1"}
+    network.enforce(driver, service(0, 1))
+    held += [network.connect() for _ in range(MANY)]
+    names = [ask(each) for each in held]
+    assert names == ["backend1"] * MANY + ["backend2"] * MANY
+
+    with driver.memory("flows") as memory:
+        memory[:] = bytes(len(memory))
+
+    assert [ask(each) for each in held] == names
+    network.enforce(driver, service(1, 0))
+    assert [ask(each) for each in held] == names
+    close(held)
+
+
 def test_connections_of_a_dead_backend_move_on(network: Network) -> None:
     """A backend that is no longer named gets nothing any more; new connections go to the others at once."""
     driver = serving(network, web(network, backend1=1, backend2=1))

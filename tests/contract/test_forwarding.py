@@ -183,7 +183,7 @@ class NetfilterStage(RealStage):
     """The driver that translates by nftables."""
 
     def new(self, sources: Sequence[IPNetwork] = SOURCES) -> Forwarding:
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480)
+        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480, bpf_dir=self.bpf_dir)
 
     def held(self) -> frozenset[ForwardingRule]:
         tables = (self.nft(f"-j list table {family} bascule_forwarding") for family in ("ip", "ip6"))
@@ -204,7 +204,9 @@ class IptablesStage(RealStage):
     """The same driver on a kernel whose nftables cannot translate."""
 
     def new(self, sources: Sequence[IPNetwork] = SOURCES) -> Forwarding:
-        return NetfilterForwarding(uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480, kinds=(LegacyTable,))
+        return NetfilterForwarding(
+            uplinks=("uplink0",), tunnel_sources=sources, tunnel_mtu=1480, bpf_dir=self.bpf_dir, kinds=(LegacyTable,)
+        )
 
     def held(self) -> frozenset[ForwardingRule]:
         saved = (call_in(self.namespace, partial(run, [f"{name}-save", "--counters"])) for name in _IPTABLES.values())

@@ -87,7 +87,7 @@ def _changed(
         service=key,
         moved=moved / RING_SLOTS,
         cut=cut / RING_SLOTS,
-        remembered_for=IdleTimes().of(key.protocol) if moved > cut else 0.0,
+        remembered_for=IdleTimes().until_settled(key.protocol) if moved > cut else 0.0,
     )
 
 

@@ -28,8 +28,8 @@ _VERSION_FLAGS = {"bird": "--version", "keepalived": "--version", "nft": "--vers
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _LOOPBACK, _CLSACT_PARENT = 1, 0xFFFFFFF1
 _RULESETS = {
-    "ip": nat_table(4, largest_segment=1440),
-    "ip6": nat_table(6, largest_segment=1400),
+    "ip": nat_table(4, largest_segment=1420),
+    "ip6": nat_table(6, largest_segment=1360),
     "inet": "table inet probe {\n chain input { type filter hook input priority filter; }\n}\n",
 }
 
@@ -87,7 +87,7 @@ def _nft_takes(family: str) -> bool:
 
 def _iptables() -> bool:
     try:
-        LegacyTable(4, largest_segment=1440).start()
+        LegacyTable(4, largest_segment=1420).start()
     except SystemFailure:
         return False
     return True

@@ -15,11 +15,14 @@ _HEADERS = {4: 40, 6: 60}
 _SMALLEST_TUNNEL_MTU = 576
 _LARGEST_TUNNEL_MTU = 65515
 _OUTER_DIFFERENCE = 20  # bytes by which the header of an IPv6 tunnel is longer
+# Of the second tunnel that a packet may need (docs/decisions/0020-second-chance.md), by the version of IP
+_SECOND_HEADER = {4: 20, 6: 40}
 
 
 def largest_segment(tunnel_mtu: int, version: int) -> int:
-    """Bytes of TCP in a packet that fits the tunnel; `tunnel_mtu` is the largest inner packet of an IPv4 tunnel."""
-    return tunnel_mtu - _HEADERS[version] - (_OUTER_DIFFERENCE if version == 6 else 0)
+    """Bytes of TCP in a packet that fits two tunnels; `tunnel_mtu` is the largest inner packet of one of IPv4."""
+    fits = tunnel_mtu - (_OUTER_DIFFERENCE if version == 6 else 0)
+    return fits - _SECOND_HEADER[version] - _HEADERS[version]
 
 
 def families(tunnel_sources: Iterable[IPNetwork]) -> frozenset[int]:

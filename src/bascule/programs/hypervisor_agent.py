@@ -32,7 +32,10 @@ def _netfilter(settings: HypervisorAgentSettings) -> Forwarding:
     from bascule.forwarding.netfilter.driver import NetfilterForwarding  # noqa: PLC0415  only when chosen
 
     return NetfilterForwarding(
-        uplinks=settings.uplinks, tunnel_sources=settings.tunnel_sources, tunnel_mtu=settings.tunnel_mtu
+        uplinks=settings.uplinks,
+        tunnel_sources=settings.tunnel_sources,
+        tunnel_mtu=settings.tunnel_mtu,
+        bpf_dir=settings.bpf_dir,
     )
 
 

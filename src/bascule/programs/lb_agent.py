@@ -35,6 +35,7 @@ def _xdp(settings: LBAgentSettings) -> DataPlane:
         tunnel_source_v6=settings.tunnel_source_v6,
         max_services=settings.max_services,
         bpf_dir=settings.bpf_dir,
+        second_chance=settings.second_chance,
     )
 
 

@@ -158,6 +158,9 @@ class LBAgentSettings(AgentSettings):
     """The same for tunnels to IPv6 addresses; the last 32 bits vary with the flow (xdp) or the VIP (keepalived)."""
     max_services: int = Field(default=256, ge=1)
     """How many services fit; each takes 0.3 MB of kernel memory (xdp)."""
+    second_chance: bool = True
+    """Send a flow that may be with either of two instances to both in turn (xdp). Upgrade hypervisors before: older
+    releases drop such packets; set it to false while there are some."""
     vip_interface: str = Field(default="bascule-ipvs", pattern=r"^[^\s/:]{1,15}$")
     """Interface that holds the addresses (ipvs); becomes a dummy link if it is missing."""
     tcp_timeout: int = Field(default=900, ge=1, le=86400)

@@ -11,7 +11,7 @@ import ctypes as c
 import errno
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,8 +97,11 @@ class BpfObject:
         read_only_data: bytes | None = None,
         max_entries: Mapping[str, int] | None = None,
         pin_maps_under: Path | None = None,
+        pinned: Set[str] | None = None,
     ) -> None:
         """Open and load. `pin_maps_under` must be on a bpf file system; names starting with a dot are not pinned.
+
+        Only the maps named in `pinned` are, if it is given.
 
         Raises SystemFailure when the file, the verifier, or a pinned map of another shape refuses.
         """
@@ -110,7 +113,8 @@ class BpfObject:
                 handle = call("bpf_object__find_map_by_name", self._object, name.encode())
                 check(call("bpf_map__set_max_entries", handle, count), f"resize map {name}")
             for handle, name in list(self._maps()):
-                if "." not in name and pin_maps_under is not None:
+                wanted = "." not in name and (pinned is None or name in pinned)
+                if wanted and pin_maps_under is not None:
                     pin = os.fsencode(pin_maps_under / name)
                     check(call("bpf_map__set_pin_path", handle, pin), f"pin map {name}")
                 if name.endswith(".rodata") and read_only_data is not None:

@@ -62,7 +62,7 @@ def test_settings_are_packed_as_the_programs_read_them() -> None:
     """Of each family the count, the largest segment and the prefixes, padded to the room there is."""
     packed = tunnel_layout.settings((*SOURCES, IPv6Network("2001:db8::/32")), 1480)
 
-    assert [tunnel_layout.read_number(packed[at : at + 4]) for at in (0, 4, 8, 12)] == [2, 1, 1440, 1400]
+    assert [tunnel_layout.read_number(packed[at : at + 4]) for at in (0, 4, 8, 12)] == [2, 1, 1420, 1360]
     assert packed[16:32] == bytes([10, 99, 0, 0, 255, 255, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255])
     assert packed[32:144] == bytes(8 * (tunnel_layout.MAX_TUNNEL_SOURCES - 2))
     assert packed[144:176] == bytes.fromhex("20010db8") + bytes(12) + b"\xff" * 4 + bytes(12)

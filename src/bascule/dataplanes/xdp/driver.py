@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Set
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from mmap import mmap
 from pathlib import Path
@@ -51,15 +52,20 @@ class XdpDataPlane:
         bpf_dir: Path,
         flow_buckets: int = 131072,
         idle: IdleTimes = IdleTimes(),  # noqa: B008  frozen
+        second_chance: bool = True,
     ) -> None:
         """`max_services` rings take 256 KiB each, `flow_buckets` (a power of two) 64 bytes and 8 flows each.
 
+        With `second_chance`, hypervisors must understand packets with two headers.
         `bpf_dir` is where the maps are pinned; a bpf file system is mounted there unless it is on one.
         """
         self._attachments = tuple(Attachment(name) for name in interfaces)
-        self._settings = layout.pack_settings(tunnel_source, tunnel_source_v6, flow_buckets)
+        self._settings = layout.pack_settings(
+            tunnel_source, tunnel_source_v6, flow_buckets, second_chance=second_chance
+        )
         self._sizes = _sizes(max_services, flow_buckets)
-        self._bpf_dir, self._idle = bpf_dir, idle
+        # Without a second chance new datagrams in moved slots go astray until the slots are settled: make it soon.
+        self._bpf_dir, self._idle = bpf_dir, idle if second_chance else replace(idle, moved=0.0)
         self._refusal = Refusal()
         self._lock = threading.Lock()
         self._notes: tuple[str, ...] = ()

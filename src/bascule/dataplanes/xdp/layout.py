@@ -14,7 +14,7 @@ from bascule.model.strategies import Protocol, Strategy
 from bascule.model.virtual_services import ServiceKey, VirtualService
 
 # Change it whenever a struct of bpf/layout.h changes: pinned tables of another version are thrown away.
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 SERVICE_SLOTS = 4096
 SERVICE_PROBES = 16
@@ -31,6 +31,7 @@ BACKEND_RESOLVED, BACKEND_TRANSMIT = 1, 2
 FATES = (
     "forwarded",
     "icmp_forwarded",
+    "second_chance_given",
     "too_big_answered",
     "passed_too_short",
     "passed_arp",
@@ -208,13 +209,16 @@ def pack_sequence(indexes: tuple[int, ...]) -> bytes:
     return struct.pack(f"<II{SEQUENCE_SLOTS}H", len(indexes), 0, *slots)
 
 
-def pack_settings(tunnel_source: IPv4Network, tunnel_source_v6: IPv6Network, flow_buckets: int) -> bytes:
+def pack_settings(
+    tunnel_source: IPv4Network, tunnel_source_v6: IPv6Network, flow_buckets: int, *, second_chance: bool
+) -> bytes:
     """The program's read-only data. Raises SystemFailure when a prefix is longer than /16, or /96 of IPv6."""
     for source, longest in ((tunnel_source, 16), (tunnel_source_v6, 96)):
         if source.prefixlen > longest:
             raise SystemFailure(f"The tunnel source {source} is too narrow: give a /{longest} or a wider prefix.")
     base, base_v6 = tunnel_source.network_address.packed, tunnel_source_v6.network_address.packed
-    return base[:2] + bytes(2) + flow_buckets.to_bytes(4, "little") + base_v6[:12]
+    sources = base[:2] + bytes(2) + flow_buckets.to_bytes(4, "little") + base_v6[:12]
+    return sources + int(second_chance).to_bytes(4, "little")
 
 
 def sum_totals(values: Iterable[bytes]) -> tuple[int, int]:

@@ -74,18 +74,18 @@ class RingTable:
         self._write(index)
         return True
 
-    def is_settled(self, index: int, idle: float) -> bool:
-        """Whether the ring is dirty, but unchanged for so long that every old flow is remembered by now."""
+    def is_settled(self, index: int, quiet: float) -> bool:
+        """Whether the ring is dirty, but unchanged for `quiet` seconds: every old flow is remembered by now."""
         ring = self._known[index]
-        return ring.dirty > 0 and self._clock() - ring.changed_at >= idle
+        return ring.dirty > 0 and self._clock() - ring.changed_at >= quiet
 
     def knows_all(self, index: int, idle: float) -> bool:
         """Whether flows of former owners that are not remembered are over: no slot is dirty, or none changed lately."""
         return self._known[index].dirty == 0 or self.is_settled(index, idle)
 
-    def is_due(self, index: int, idle: float, pause: float) -> bool:
+    def is_due(self, index: int, quiet: float, pause: float) -> bool:
         """Whether a settled ring was not cleaned for `pause` seconds."""
-        return self.is_settled(index, idle) and self._clock() - self._known[index].cleaned_at >= pause
+        return self.is_settled(index, quiet) and self._clock() - self._known[index].cleaned_at >= pause
 
     def clean(self, index: int, flows: FlowTable, mine: Set[int], idle: float) -> int:
         """Clean the slots without old flows; `mine` are the service's backends. Returns how many stay dirty."""

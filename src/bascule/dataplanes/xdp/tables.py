@@ -22,14 +22,23 @@ CLEANING_PAUSE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class IdleTimes:
-    """Seconds after which a silent flow counts as ended. TCP says when a flow is new, so it may be silent for long."""
+    """Seconds after which a silent flow counts as ended. TCP says when a flow is new, so it may be silent for long.
+
+    A slot that moved stays dirty for `moved` seconds at least: this node may see none of its old flows while another
+    one has some, and should that node die, they are found only as long as this one remembers where the slot was.
+    """
 
     tcp: float = 900.0
     udp: float = 60.0
+    moved: float = 600.0
 
     def of(self, protocol: Protocol) -> float:
         """The time for flows of the protocol."""
         return self.tcp if protocol is Protocol.TCP else self.udp
+
+    def until_settled(self, protocol: Protocol) -> float:
+        """For how long after a change a slot of a service of that protocol is dirty, whatever flows there are."""
+        return max(self.of(protocol), self.moved)
 
 
 class Tables:
@@ -142,7 +151,7 @@ class Tables:
         service = self._applied[key]
         if service.key.protocol is not Protocol.UDP:
             return False
-        return self._rings.is_settled(self.services.indexes[key], self._idle.udp)
+        return self._rings.is_settled(self.services.indexes[key], self._idle.until_settled(Protocol.UDP))
 
     def _publish(self) -> None:
         self.services.publish(self._applied, {key for key in self._applied if self._is_settled(key)})
@@ -151,7 +160,7 @@ class Tables:
         """At most one ring a call: a scan of a million flows takes milliseconds."""
         for key, service in self._applied.items():
             index = self.services.indexes[key]
-            if self._rings.is_due(index, self._idle.of(service.key.protocol), CLEANING_PAUSE):
+            if self._rings.is_due(index, self._idle.until_settled(service.key.protocol), CLEANING_PAUSE):
                 yield key, index
                 return
 

@@ -5,6 +5,10 @@ net.ipv6.conf.all.forwarding=1 as well), and no strict rp_filter (1) on the inte
 replies leave with the VIP as source; IPv6 has no such filter. `enforce` says so when it is not the case; it changes no
 sysctl. Strict rp_filter on an uplink costs only those clients that are instances of this very host.
 
+A packet with two headers whose flow the first instance has not goes on to the second one's host, with an LB node's
+source address (docs/decisions/0020-second-chance.md): a firewall on this host, and what keeps false source addresses
+off the underlay, must let tunnels from BASCULE_TUNNEL_SOURCES pass from one hypervisor to another.
+
 A stateful firewall on this host sees requests to the instance and replies from the VIP, never one connection: let
 forwarded packets from the VIPs pass it before "ct state invalid drop".
 """

@@ -22,6 +22,8 @@ COUNTERS = (
     "icmp_translated",
     "mss_clamped",
     "direct_flow_forgotten",
+    "second_chance_kept",
+    "second_chance_passed",
     "dropped_no_rule",
     "dropped_malformed",
     "dropped_fragment",

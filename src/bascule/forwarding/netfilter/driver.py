@@ -12,6 +12,10 @@ Rules of others that write marks in prerouting before `dstnat - 10` (priority -1
 
 Where the kernel's nftables has no family `ip`, iptables-legacy translates: `start` tries what there is, in turn.
 
+A packet with two headers whose flow the first instance has not goes on to the second one's host, with an LB node's
+source address (docs/decisions/0020-second-chance.md): a firewall on this host, and what keeps false source addresses
+off the underlay, must let tunnels from BASCULE_TUNNEL_SOURCES pass from one hypervisor to another.
+
 Should somebody flush nftables, new connections are dropped on their way back to the LB nodes until the next `enforce`.
 """
 
@@ -42,13 +46,17 @@ class NetfilterForwarding:
         uplinks: Sequence[str],
         tunnel_sources: Sequence[IPNetwork],
         tunnel_mtu: int,
+        bpf_dir: Path,
         object_path: Path = native.DIRECTORY / "tc_decapsulate.bpf.o",
         kinds: Sequence[Kind] = KINDS,
     ) -> None:
-        """`tunnel_mtu`: the largest inner packet of an IPv4 tunnel, in bytes. Raises InvalidInput out of range."""
+        """`tunnel_mtu`: the largest inner packet of an IPv4 tunnel, in bytes. Raises InvalidInput out of range.
+
+        `bpf_dir` is where the clients' flows are pinned; a bpf file system is mounted there unless it is on one.
+        """
         self._names = tuple(uplinks)
         self._settings = tunnel_layout.settings(tunnel_sources, tunnel_mtu)
-        self._object_path = object_path
+        self._object_path, self._bpf_dir = object_path, bpf_dir
         self._families = tunnel_layout.families(tunnel_sources)
         self._table = NatTables(self._families, tunnel_mtu, kinds)
         self._notes: tuple[str, ...] = ()
@@ -59,7 +67,7 @@ class NetfilterForwarding:
         """Try the rules out of sight and load the programs. What an earlier process attached runs until `enforce`."""
         self._table.start()
         self._notes = self._table.notes
-        self._uplinks = Uplinks(self._names, self._settings, self._object_path)
+        self._uplinks = Uplinks(self._names, self._settings, self._object_path, self._bpf_dir)
 
     def enforce(self, rules: Set[ForwardingRule]) -> tuple[str, ...]:
         """See the interface. Raises SystemFailure, after doing all else, when this host does not forward.

@@ -12,12 +12,17 @@ from bascule.forwarding.netfilter.render import mark
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system import bpf
+from bascule.system.bpffs import ensure_bpffs
 
+# Raise the number whenever the meaning of the bytes of `clients` changes.
+_PINS = "decapsulate-v1"
 # The hooks of clsact (linux/pkt_sched.h)
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 # In the order of `enum counter` of bpf/decapsulate_maps.h
 COUNTERS = (
     "decapsulated",
+    "second_chance_kept",
+    "second_chance_passed",
     "dropped_malformed",
     "dropped_fragment",
     "dropped_untranslated",
@@ -37,12 +42,18 @@ _OUR_NAMES = "hypervisor_"
 class Uplinks:
     """The loaded programs with their map. Attached, they go on when this process ends."""
 
-    def __init__(self, names: Sequence[str], settings: bytes, object_path: Path) -> None:
-        """Load. Raises SystemFailure when an interface is missing or the kernel refuses."""
+    def __init__(self, names: Sequence[str], settings: bytes, object_path: Path, bpf_dir: Path) -> None:
+        """Load; flows that an earlier process knew are found under `bpf_dir`.
+
+        Raises SystemFailure when an interface is missing or the kernel refuses.
+        """
         self._names = tuple(names)
         for name in names:
             interfaces.index_of(name)
-        self._object = bpf.BpfObject(object_path, read_only_data=settings)
+        ensure_bpffs(bpf_dir)
+        pins = bpf_dir / _PINS
+        pins.mkdir(exist_ok=True)
+        self._object = bpf.BpfObject(object_path, read_only_data=settings, pin_maps_under=pins, pinned={"clients"})
         self._cleaned = False
 
     def indexes(self) -> frozenset[int]:
