@@ -39,6 +39,9 @@ class FakeAnnouncer:
         """What is announced; there are no sessions."""
         return AnnouncerReport(announced=frozenset(self.announced))
 
+    def heard(self) -> None:
+        """It needs no lease."""
+
     def close(self) -> None:
         """Announcing goes on, as the interface says."""
         self.started = False
