@@ -21,6 +21,7 @@ class FakeAnnouncer:
         self.announced: set[IPAddress] = set()
         self.broken: str | None = None
         self.started = False
+        self.words = 0  # of the control plane
 
     def start(self) -> None:
         """Succeed unless broken."""
@@ -40,7 +41,8 @@ class FakeAnnouncer:
         return AnnouncerReport(announced=frozenset(self.announced))
 
     def heard(self) -> None:
-        """It needs no lease."""
+        """It needs no lease; it counts."""
+        self.words += 1
 
     def close(self) -> None:
         """Announcing goes on, as the interface says."""
