@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bascule.lab.shape import AnnouncerName
 from bascule.model.data_planes import DataPlaneName
 
 Name = Annotated[str, typer.Option("--name", "-n", help="Which lab; several can live side by side.")]
@@ -30,6 +31,10 @@ DataPlane = Annotated[DataPlaneName, typer.Option(help="What the LB nodes run.")
 ForwardingOption = Annotated[
     Forwarding | None,
     typer.Option(help="What the hypervisors run: ebpf with xdp, else netfilter.", show_default=False),
+]
+
+AnnouncerOption = Annotated[
+    AnnouncerName, typer.Option("--announcer", help="What draws packets to them: bgp, or vrrp on one segment.")
 ]
 
 CheckInterval = Annotated[

@@ -29,6 +29,13 @@ class EventsFrom(StrEnum):
     KAFKA = "kafka"
 
 
+class AnnouncerName(StrEnum):
+    """What draws packets to the LB nodes: routes from each of them, or a segment on which one has the address."""
+
+    BGP = "bgp"
+    VRRP = "vrrp"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
@@ -44,6 +51,7 @@ class Shape:
     client_addresses: int = 16
     forwarding: str = "ebpf"
     dataplane: DataPlaneName = DataPlaneName.XDP
+    announcer: AnnouncerName = AnnouncerName.BGP
     check_interval: int = 1
     ipv6: bool = True
     database: DatabaseKind = DatabaseKind.SQLITE
