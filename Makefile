@@ -94,6 +94,7 @@ bench: setup ## Time what must be fast, beside what it is compared with
 	$(BIN)/python -m benchmarks.bench_xdp
 	$(BIN)/python -m benchmarks.bench_hypervisor
 	$(BIN)/python -m benchmarks.bench_queue
+	$(BIN)/python -m benchmarks.bench_vrrp
 
 bench-orchestrator: setup ## What finding nothing to do costs, from 10 to 10,000 load balancers; docs/reference/orchestrator-cost.svg
 	$(BIN)/python -m benchmarks.bench_orchestrator docs/reference/orchestrator-cost.svg

@@ -1,4 +1,4 @@
-"""What every announcer promises, over the fake and over BIRD in a pair of network namespaces."""
+"""What every announcer promises, over the fake, and over BIRD and keepalived in network namespaces."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from bascule.model.reports import AnnouncerReport
 from bascule.system.bird import BirdSocket
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
+from tests import vrrp_segment
 from tests.waiting import until
 
 ADDRESSES: dict[int, tuple[IPAddress, ...]] = {
@@ -162,6 +163,25 @@ class BgpStage:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class VrrpStage:
+    """A node that is alone on its segment, and so has what it takes part for."""
+
+    def __init__(self, segment: vrrp_segment.Segment) -> None:
+        self.node = segment.nodes["a"]
+
+    def enforce(self, *addresses: IPAddress) -> tuple[str, ...]:
+        return self.node.enforce(*addresses)
+
+    def observe(self) -> AnnouncerReport:
+        return self.node.observe()
+
+    def heard(self) -> frozenset[IPAddress]:
+        return self.node.present()
+
+    def meddle(self, address: IPAddress) -> None:
+        run(["ip", "-n", self.node.segment.of("a"), "address", "del", str(address), "dev", "eth0"])
+
+
 def kill(file: Path) -> None:
     """SIGKILL the process of a pid file."""
     try:
@@ -192,11 +212,30 @@ def bgp() -> Iterator[BgpStage]:
         stage.end()
 
 
+@pytest.fixture
+def vrrp() -> Iterator[VrrpStage]:
+    if reason := vrrp_segment.missing():
+        pytest.skip(reason)
+    with vrrp_segment.Segment() as segment:
+        yield VrrpStage(segment)
+
+
 @pytest.fixture(params=["fake", pytest.param("bgp", marks=pytest.mark.root)])
-def stage(request: pytest.FixtureRequest) -> Stage:
+def routed(request: pytest.FixtureRequest) -> Stage:
+    """The announcers that only announce what they were told; keepalived mends by itself what a hand broke."""
     if request.param == "fake":
         return FakeStage()
     found: BgpStage = request.getfixturevalue("bgp")
+    return found
+
+
+@pytest.fixture(
+    params=["fake", pytest.param("bgp", marks=pytest.mark.root), pytest.param("vrrp", marks=pytest.mark.root)]
+)
+def stage(request: pytest.FixtureRequest) -> Stage:
+    if request.param == "fake":
+        return FakeStage()
+    found: Stage = request.getfixturevalue(request.param)
     return found
 
 
@@ -221,14 +260,14 @@ def test_enforcing_the_same_again_repairs_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("family", ADDRESSES)
-def test_what_a_foreign_hand_withdrew_is_announced_again(stage: Stage, family: int) -> None:
+def test_what_a_foreign_hand_withdrew_is_announced_again(routed: Stage, family: int) -> None:
     """Drift is seen in the outside world, not in memory, and repaired with a sentence."""
     a, b, _ = ADDRESSES[family]
-    stage.enforce(a, b)
-    stage.meddle(a)
-    assert stage.observe().announced == {b}
-    assert stage.enforce(a, b) == (f"announced {a}",)
-    until("A and B at the router", lambda: stage.heard() == {a, b})
+    routed.enforce(a, b)
+    routed.meddle(a)
+    assert routed.observe().announced == {b}
+    assert routed.enforce(a, b) == (f"announced {a}",)
+    until("A and B at the router", lambda: routed.heard() == {a, b})
 
 
 @pytest.mark.root

@@ -23,6 +23,7 @@ class FakeAnnouncer:
         self.started = False
         self.grace = 0.0
         self.discouraged: Set[IPAddress] = frozenset()
+        self.words = 0  # of the control plane
 
     def start(self) -> None:
         """Succeed unless broken."""
@@ -44,6 +45,10 @@ class FakeAnnouncer:
     def observe(self) -> AnnouncerReport:
         """What is announced; there are no sessions."""
         return AnnouncerReport(announced=frozenset(self.announced))
+
+    def heard(self) -> None:
+        """It needs no lease; it counts."""
+        self.words += 1
 
     def close(self) -> None:
         """Announcing goes on, as the interface says."""

@@ -26,6 +26,9 @@ class Announcer(Protocol):
     def observe(self) -> AnnouncerReport:
         """Read what is announced and how the sessions are."""
 
+    def heard(self) -> None:
+        """The control plane spoke to this node just now. Called from any thread, and never blocks for long."""
+
     def close(self) -> None:
         """Let go of handles. Announcing goes on."""
 

@@ -40,6 +40,12 @@ def _look(facts: Facts, choice: Choice) -> Iterator[Finding]:
                 f"nft insert rule {where} tcp dport '{{ 179, 7701 }}' accept"
                 f" && nft insert rule {where} udp dport '{{ 3784, 4784 }}' accept",
             )
+        if chain.get("hook") == "input" and Role.LB_NODE in choice.roles and choice.announcer == "vrrp":
+            yield warning(
+                f"chain {where}",
+                f"The chain {where} drops what no rule accepts: VRRP and the agent's port must pass.",
+                f"nft insert rule {where} meta l4proto 112 accept && nft insert rule {where} tcp dport 7701 accept",
+            )
         if chain.get("hook") == "forward" and hypervisor:
             yield warning(
                 f"chain {where}",

@@ -16,8 +16,17 @@ from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import EXCHANGES, run_demo
 from bascule.lab.network import namespaces_of
 from bascule.lab.observe import observe
-from bascule.lab.options import BfdOption, CheckInterval, Database, DataPlane, ForwardingOption, Name, Output
-from bascule.lab.shape import USUAL_BFD, Bfd, DatabaseKind, EventsFrom, Shape, usual_forwarding
+from bascule.lab.options import (
+    AnnouncerOption,
+    BfdOption,
+    CheckInterval,
+    Database,
+    DataPlane,
+    ForwardingOption,
+    Name,
+    Output,
+)
+from bascule.lab.shape import USUAL_BFD, AnnouncerName, Bfd, DatabaseKind, EventsFrom, Shape, usual_forwarding
 from bascule.lab.state import Lab
 from bascule.lab.survival import commands as survival
 from bascule.lab.traffic import Tally, Target
@@ -40,6 +49,7 @@ def up(
     underlay_mtu: Annotated[int, typer.Option(help="MTU between router, LB nodes and hypervisors.")] = 1600,
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
+    announcer: AnnouncerOption = AnnouncerName.BGP,
     check_interval: CheckInterval = 1,
     ipv6: IPv6 = True,
     database: Database = DatabaseKind.SQLITE,
@@ -55,6 +65,7 @@ def up(
             underlay_mtu=underlay_mtu,
             dataplane=dataplane,
             forwarding=forwarding or usual_forwarding(dataplane),
+            announcer=announcer,
             check_interval=check_interval,
             ipv6=ipv6,
             database=database,

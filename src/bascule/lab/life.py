@@ -12,9 +12,10 @@ from bascule.lab.examination import examine
 from bascule.lab.mounts import mounts_below, unmount_below
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
 from bascule.lab.roster import postgresql_folder, roster, server_programs
-from bascule.lab.shape import DatabaseKind, EventsFrom, Shape
+from bascule.lab.shape import AnnouncerName, DatabaseKind, EventsFrom, Shape
 from bascule.lab.state import Lab
-from bascule.model.errors import InUse, SystemFailure
+from bascule.model.data_planes import DataPlaneName
+from bascule.model.errors import InUse, InvalidInput, SystemFailure
 
 Tell = Callable[[str], None]
 
@@ -59,6 +60,11 @@ def check_machine(shape: Shape) -> None:
     missing = [program for program in ("bird", "birdc") if not shutil.which(program)]
     if missing:
         raise SystemFailure(f"{', '.join(missing)} not found: install the package bird2.")
+    if shape.announcer is AnnouncerName.VRRP:
+        if shape.dataplane is DataPlaneName.KEEPALIVED:
+            raise InvalidInput("The data plane keepalived cannot be announced by vrrp: take xdp or ipvs.")
+        if not shutil.which("keepalived"):
+            raise SystemFailure("keepalived not found: install the package keepalived.")
     if 6 in shape.families and not Path("/proc/sys/net/ipv6").exists():
         raise SystemFailure("This kernel has no IPv6: build the lab with --no-ipv6.")
     if shape.database is DatabaseKind.POSTGRESQL:

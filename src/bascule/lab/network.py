@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pyroute2 import IPRoute, NetlinkError, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
 from bascule.lab.topology import End, Host, Link, Role, Route, Rule, Topology
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.namespaces import NAMESPACES, T, call_in
 
@@ -108,6 +110,16 @@ def link_is_up(lab: str, host: str, interface: str) -> bool:
     return state == "up"
 
 
+def addresses_on(lab: str, host: str, interface: str) -> frozenset[IPAddress]:
+    """The addresses of one interface of a host."""
+
+    def read(ip: IPRoute) -> frozenset[IPAddress]:
+        found = ip.get_addr(index=_index(ip, interface))
+        return frozenset(ip_address(each.get("local") or each.get("address")) for each in found)
+
+    return _in_host(lab, host, read)
+
+
 def next_hops(lab: str, host: str) -> dict[str, list[str]]:
     """The gateways of every route of a host to a single address, of both families."""
 
@@ -141,6 +153,9 @@ def _prepare(host: Host) -> None:
             ip.addr("add", index=_index(ip, "lo"), address=str(address.ip), prefixlen=address.network.prefixlen)
         for rule in host.rules:
             _add_rule(rule, ip)
+        for name, addresses in host.bridges.items():
+            ip.link("add", ifname=name, kind="bridge")
+            _configure(End(host=host.name, interface=name, addresses=addresses), ip)
 
 
 def _switches(host: Host) -> dict[str, str]:
@@ -175,6 +190,8 @@ def _configure(end: End, ip: IPRoute) -> None:
     index = _index(ip, end.interface)
     for address in end.addresses:
         ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    if end.bridge:
+        ip.link("set", index=index, master=_index(ip, end.bridge))
     ip.link("set", index=index, state="up")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bascule.lab.shape import DatabaseKind
+from bascule.lab.shape import AnnouncerName, DatabaseKind
 from bascule.model.data_planes import DataPlaneName
 
 Name = Annotated[str, typer.Option("--name", "-n", help="Which lab; several can live side by side.")]
@@ -35,6 +35,10 @@ ForwardingOption = Annotated[
 
 Database = Annotated[DatabaseKind, typer.Option(help="Where the control plane keeps the expected state.")]
 BfdOption = Annotated[str, typer.Option("--bfd", help="Pace of BFD: milliseconds, and packets that may be missed.")]
+AnnouncerOption = Annotated[
+    AnnouncerName, typer.Option("--announcer", help="What draws packets to them: bgp, or vrrp on one segment.")
+]
+
 CheckInterval = Annotated[
     int, typer.Option(min=1, max=60, help="Seconds between two health checks, and for their answers.")
 ]

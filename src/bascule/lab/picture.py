@@ -15,6 +15,7 @@ from rich.text import Text
 from bascule.lab.control_plane import healthy
 from bascule.lab.observe import HostStatus, Status
 from bascule.lab.passage import Passage
+from bascule.lab.shape import AnnouncerName
 from bascule.lab.topology import VIPS, Host, Role
 from bascule.lab.traffic import Tally
 
@@ -49,7 +50,12 @@ def hosts(status: Status) -> Table:
 
 
 def routing(status: Status) -> Table:
-    """The router's sessions and what it routes over which LB nodes."""
+    """The router's sessions and what it routes over which LB nodes; with VRRP, which of them has what."""
+    if status.lab.shape.announcer is AnnouncerName.VRRP:
+        table = Table("LB node", "draws traffic of", title="By VRRP", title_justify="left")
+        for host in status.lab.topology.of_role(Role.LB_NODE):
+            table.add_row(host.name, ", ".join(map(str, status.announced_by(host.name))) or "nothing")
+        return table
     table = Table("LB node", "over", "BGP session", "draws traffic of", title="At the router", title_justify="left")
     for session in status.sessions:
         drawn = [vip for vip in status.announced_by(session.node) if vip.version == session.family]

@@ -12,6 +12,7 @@ import httpx
 from bascule.lab import processes, router, servers
 from bascule.lab.network import namespace
 from bascule.lab.roster import OUTSIDE, Program, agent_url, kafka_server, postgresql_folder
+from bascule.lab.shape import AnnouncerName
 from bascule.lab.state import Lab
 from bascule.lab.topology import INSTANCE_PORT, Role
 from bascule.lab.waiting import wait_until
@@ -48,7 +49,9 @@ def wait_for_agent(lab: Lab, node: str, *, timeout: float = _PATIENCE) -> None:
 
 
 def wait_for_bgp(lab: Lab, *, timeout: float = _PATIENCE) -> None:
-    """Until the router has a session with every LB node over each family."""
+    """Until the router has a session with every LB node over each family; at once where nodes speak VRRP."""
+    if lab.shape.announcer is AnnouncerName.VRRP:
+        return
     wait_until(
         lambda: (found := router.sessions(lab)) and all(session.up for session in found),
         what="A BGP session with every LB node",

@@ -138,7 +138,10 @@ def _events(lab: Lab) -> dict[str, str]:
 
 
 def _lb_settings(lab: Lab, host: Host) -> dict[str, str]:
+    nodes = (each for node in lab.topology.of_role(Role.LB_NODE) for each in node.addresses.values())
     return {
+        "BASCULE_ANNOUNCER": lab.shape.announcer.value,
+        "BASCULE_VRRP_NODES": " ".join(map(str, nodes)),
         "BASCULE_DATAPLANE": lab.shape.dataplane.value,
         "BASCULE_INTERFACES": UPLINK,
         "BASCULE_TUNNEL_SOURCE": str(TUNNEL_SOURCE),

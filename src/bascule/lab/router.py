@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from bascule.lab.network import next_hops
-from bascule.lab.shape import Bfd
+from bascule.lab.network import addresses_on, next_hops
+from bascule.lab.shape import AnnouncerName, Bfd
 from bascule.lab.state import Lab
-from bascule.lab.topology import LB_AS, ROUTER_AS, VIPS, Host, Role, Topology
+from bascule.lab.topology import LB_AS, ROUTER_AS, UPLINK, VIPS, Host, Role, Topology
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -70,7 +70,8 @@ def render(topology: Topology, bfd: Bfd) -> str:
         _KERNEL.format(family=family, vips=VIPS[family], bits=VIPS[family].max_prefixlen)
         for family in topology.host("router").addresses
     )
-    nodes = topology.of_role(Role.LB_NODE)
+    # On a segment the nodes have no router to tell.
+    nodes = () if topology.host("router").bridges else topology.of_role(Role.LB_NODE)
     return head + kernel + "".join(_session(node, family) for node in nodes for family in node.addresses)
 
 
@@ -112,8 +113,12 @@ def parse_sessions(answer: str) -> tuple[Session, ...]:
 
 
 def announcements(lab: Lab) -> dict[IPAddress, tuple[str, ...]]:
-    """The LB nodes each VIP is routed over, as the router's kernel has it."""
+    """The LB nodes each VIP is routed over, as the router's kernel has it; or those that have it on the segment."""
     nodes = lab.topology.of_role(Role.LB_NODE)
+    if lab.shape.announcer is AnnouncerName.VRRP:
+        has = {node.name: addresses_on(lab.name, node.name, UPLINK) for node in nodes}
+        vips = {each for held in has.values() for each in held if each in VIPS[each.version]}
+        return {vip: tuple(sorted(name for name, held in has.items() if vip in held)) for vip in vips}
     names = {str(address): host.name for host in nodes for address in host.addresses.values()}
     return {
         address: tuple(sorted(names.get(hop, hop) for hop in hops))

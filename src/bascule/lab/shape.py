@@ -62,6 +62,13 @@ class Bfd:
 USUAL_BFD = str(Bfd())
 
 
+class AnnouncerName(StrEnum):
+    """What draws packets to the LB nodes: routes from each of them, or a segment on which one has the address."""
+
+    BGP = "bgp"
+    VRRP = "vrrp"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
@@ -77,6 +84,7 @@ class Shape:
     client_addresses: int = 16
     forwarding: str = "ebpf"
     dataplane: DataPlaneName = DataPlaneName.XDP
+    announcer: AnnouncerName = AnnouncerName.BGP
     check_interval: int = 1
     ipv6: bool = True
     database: DatabaseKind = DatabaseKind.SQLITE

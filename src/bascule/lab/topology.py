@@ -17,7 +17,7 @@ from enum import StrEnum
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import TypeAlias
 
-from bascule.lab.shape import Shape
+from bascule.lab.shape import AnnouncerName, Shape
 from bascule.model.addresses import IPAddress, IPNetwork
 from bascule.model.data_planes import DataPlaneName
 
@@ -30,6 +30,7 @@ ROUTER_AS = 65000
 LB_AS = 65001
 CLIENT_MTU = 1500
 UPLINK = "eth0"
+SEGMENT = "lan"
 # The outer source of IPVS's tunnels, which it takes from a route; the LB nodes share it. XDP writes its own ones.
 _SHARED_SOURCE = IPv4Interface("10.99.0.1/32")
 _INSTANCES = IPv4Network("10.128.0.0/16")
@@ -37,6 +38,8 @@ _TUNNELS = 100
 _ANYWHERE: Mapping[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 _CLIENTS = {4: "198.51.100.{}/24", 6: "2001:db8:198::{}/64"}
 _UNDERLAY = {4: "10.0.{subnet}.{}/30", 6: "fd00:10:0:{subnet}::{}/64"}
+# With VRRP all LB nodes are on one segment, and the router looks for VIPs there.
+_ON_SEGMENT = {4: "10.0.1.{}/24", 6: "fd00:10:0:1::{}/64"}
 # Instances are routed one by one and reach the world through these addresses, which every hypervisor answers for.
 _INSTANCE = {4: "10.128.{}.{}/32", 6: "fd00:128:{}::{}/128"}
 _INSTANCE_GATEWAY: Mapping[int, IPInterface] = {4: IPv4Interface("169.254.1.1/32"), 6: IPv6Interface("fe80::1/64")}
@@ -82,7 +85,7 @@ class Rule:
 class Host:
     """One namespace. `uplink` is the host its eth0 is plugged into; `own` are addresses of no link.
 
-    `addresses` has one of each family.
+    `addresses` has one of each family. `bridges` are segments that it has an address on, and others' cables end in.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Host:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     own: tuple[IPInterface, ...] = ()
+    bridges: Mapping[str, tuple[IPInterface, ...]] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -102,11 +106,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """One end of a link. `receive_offload` is GRO, which XDP on the other end needs to send anything back."""
+    """One end of a link. `receive_offload` is GRO, which XDP on the other end needs to send anything back.
+
+    What is plugged into a `bridge` of its host has no address.
+    """
 
     host: str
     interface: str
     addresses: tuple[IPInterface, ...] = ()
+    bridge: str = ""
     receive_offload: bool = False
 
 
@@ -171,7 +179,11 @@ def _client(shape: Shape) -> tuple[Host, Link]:
 
 
 def _node(name: str, role: Role, subnet: int, shape: Shape) -> tuple[Host, Link]:
-    gateways, addresses = _underlay(subnet, 1, shape), _underlay(subnet, 2, shape)
+    on_segment = role is Role.LB_NODE and shape.announcer is AnnouncerName.VRRP
+    if on_segment:
+        gateways, addresses = _segment(1, shape), _segment(10 + subnet, shape)
+    else:
+        gateways, addresses = _underlay(subnet, 1, shape), _underlay(subnet, 2, shape)
     forwards = role is not Role.CONTROL
     host = Host(
         name=name,
@@ -185,12 +197,22 @@ def _node(name: str, role: Role, subnet: int, shape: Shape) -> tuple[Host, Link]
     if role is Role.LB_NODE and shape.dataplane is not DataPlaneName.XDP:
         host = _with_shared_source(host, gateways[0].ip)
     redirects = role is Role.LB_NODE and shape.dataplane is DataPlaneName.XDP
-    upper = End(host="router", interface=name, addresses=gateways, receive_offload=redirects)
+    upper = End(
+        host="router",
+        interface=name,
+        addresses=() if on_segment else gateways,
+        bridge=SEGMENT if on_segment else "",
+        receive_offload=redirects,
+    )
     return host, Link(lower=lower, upper=upper, mtu=shape.underlay_mtu if forwards else CLIENT_MTU)
 
 
 def _underlay(subnet: int, end: int, shape: Shape) -> tuple[IPInterface, ...]:
     return tuple(ip_interface(_UNDERLAY[family].format(end, subnet=subnet)) for family in shape.families)
+
+
+def _segment(number: int, shape: Shape) -> tuple[IPInterface, ...]:
+    return tuple(ip_interface(_ON_SEGMENT[family].format(number)) for family in shape.families)
 
 
 def _with_shared_source(host: Host, gateway: IPAddress) -> Host:
@@ -223,9 +245,12 @@ def _router(shape: Shape) -> Host:
     # The real 5-tuple. Policy 0 sends all flows of a client to one LB node. Policy 1 trusts skb->hash, which inside one
     # kernel is the sender's socket hash and changes at every retransmission timeout.
     spreading = {"fib_multipath_hash_policy": "3", "fib_multipath_hash_fields": "0x37"}
+    vrrp = shape.announcer is AnnouncerName.VRRP
     return Host(
         name="router",
         role=Role.ROUTER,
+        bridges={SEGMENT: _segment(1, shape)} if vrrp else {},
+        routes=tuple(Route(destination=VIPS[family], interface=SEGMENT) for family in shape.families) if vrrp else (),
         addresses={family: ip_interface(_CLIENTS[family].format(1)).ip for family in shape.families},
         sysctls={
             **_forwarding(shape),

@@ -68,11 +68,21 @@ class SessionReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpReport:
+    """One address in VRRP, with its number on the segment. `state` is MASTER, BACKUP, FAULT or INIT."""
+
+    address: IPAddress
+    router_id: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncerReport:
-    """`announced` holds the addresses this node draws traffic for."""
+    """`announced` holds the addresses this node draws traffic for, or stands by for where one node does at a time."""
 
     announced: frozenset[IPAddress] = frozenset()
     sessions: tuple[SessionReport, ...] = ()
+    vrrp: tuple[VrrpReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,40 @@ def _secret(file: Path | None) -> str:
     return words[0]
 
 
+def _vrrp(settings: LBAgentSettings) -> Announcer:
+    from bascule.announcers.vrrp.deadlines import Lease  # noqa: PLC0415  only when chosen
+    from bascule.announcers.vrrp.driver import VrrpAnnouncer  # noqa: PLC0415
+    from bascule.announcers.vrrp.render import VrrpOptions, ids_of  # noqa: PLC0415
+
+    if settings.dataplane == "keepalived":
+        raise InvalidInput(
+            "BASCULE_ANNOUNCER=vrrp puts addresses on an interface, and keepalived's data plane must have them"
+            " elsewhere: take BASCULE_DATAPLANE=xdp or ipvs.",
+            field="BASCULE_ANNOUNCER",
+        )
+    options = VrrpOptions(
+        interface=settings.vrrp_interface,
+        nodes=settings.vrrp_nodes,
+        ids=ids_of(settings.vrrp_ids),
+        advert_ms=settings.vrrp_advert_ms,
+        preempt=settings.vrrp_preempt,
+        preempt_delay=settings.vrrp_preempt_delay,
+        hops=settings.vrrp_hops,
+        gateways=settings.vrrp_gateways,
+        table=settings.vrrp_table,
+        rule_priority=settings.vrrp_rule_priority,
+        repeats=settings.vrrp_repeats,
+        refresh=settings.vrrp_refresh,
+        notify=settings.vrrp_notify,
+        mail_to=settings.vrrp_mail_to,
+        mail_from=settings.vrrp_mail_from,
+        mail_server=settings.vrrp_mail_server,
+    )
+    folder = settings.run_dir / settings.node_name / "vrrp"
+    lease = Lease(folder / "lease", settings.lease)
+    return VrrpAnnouncer(options, folder, own_addresses=own_addresses, lease=lease, hold=settings.vrrp_hold)
+
+
 def _fake_announcer(_settings: LBAgentSettings) -> Announcer:
     from bascule.announcers.fake import FakeAnnouncer  # noqa: PLC0415  only when chosen
 
@@ -111,7 +145,7 @@ DATA_PLANES: dict[str, Callable[[LBAgentSettings], DataPlane]] = {
     "keepalived": _keepalived,
     "fake": _fake_data_plane,
 }
-ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "fake": _fake_announcer}
+ANNOUNCERS: dict[str, Callable[[LBAgentSettings], Announcer]] = {"bgp": _bgp, "vrrp": _vrrp, "fake": _fake_announcer}
 
 
 def build(settings: LBAgentSettings) -> LBAgent:

@@ -6,7 +6,7 @@ A wrong or missing setting stops the process at once with the variable named. Th
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -28,6 +28,8 @@ SecretWords = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)
 ]
 Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_words)]
+
+Addresses = Annotated[tuple[IPv4Address | IPv6Address, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -172,8 +174,8 @@ class LBAgentSettings(AgentSettings):
     start_hold: float = Field(default=5.0, ge=0, le=3600)
     """Seconds that a machine which comes back with nothing announced waits for the control plane before it announces
     what its disk says."""
-    announcer: Literal["bgp", "fake"] = "bgp"
-    """What draws packets to this node."""
+    announcer: Literal["bgp", "vrrp", "fake"] = "bgp"
+    """What draws packets to this node: BIRD tells routers, or keepalived lets one node of a segment have an address."""
     run_dir: Path = Path("/run/bascule")
     """Where the configurations and control files of BIRD and keepalived are."""
     bgp_local_as: int = Field(default=65001, ge=1, le=2**32 - 1)
@@ -194,6 +196,42 @@ class LBAgentSettings(AgentSettings):
     """Milliseconds between two BFD packets."""
     bfd_multiplier: int = Field(default=3, ge=2, le=255)
     """So many lost BFD packets mean that the neighbour is gone."""
+    vrrp_interface: str = "eth0"
+    """Interface that gets the addresses (vrrp)."""
+    vrrp_nodes: Addresses = ()
+    """Addresses of all nodes that share the load balancers, one of a family each; the same on every node (vrrp)."""
+    vrrp_ids: str = "1-255"
+    """Router ids on this segment that are ours; as many addresses that follow one another can be announced (vrrp)."""
+    vrrp_advert_ms: int = 200
+    """Milliseconds between adverts, in tens; a peer takes over after three and a bit. The same on every node (vrrp)."""
+    vrrp_preempt: bool = True
+    """Whether an address goes back to the node that it prefers, so that the nodes share the load again (vrrp)."""
+    vrrp_preempt_delay: int = 0
+    """Seconds that such a node waits before (vrrp)."""
+    vrrp_hops: int = 1
+    """How many links lie between two nodes at the most; adverts from further away are not obeyed (vrrp)."""
+    vrrp_gateways: Addresses = ()
+    """Gateway of a family by which packets from its addresses leave, of no others (vrrp); without, the usual routes."""
+    vrrp_table: int = 7100
+    """Those routes are in the table of this number plus the router id, and go with the address (vrrp)."""
+    vrrp_rule_priority: int = 7900
+    """Priority of the rules that lead there (vrrp)."""
+    vrrp_repeats: int = 3
+    """How many gratuitous ARPs or neighbour advertisements a new master sends at once, and a second later (vrrp)."""
+    vrrp_refresh: int = 60
+    """A master sends one again after so many seconds; 0 is never (vrrp)."""
+    vrrp_hold: int = Field(default=20, ge=4, le=86_400)
+    """Without an agent, keepalived gives addresses up after half of so many seconds, the kernel after all (vrrp)."""
+    vrrp_notify: Path | None = None
+    """A script of root's that keepalived runs with INSTANCE, the address's name, its new state and priority (vrrp)."""
+    vrrp_mail_to: Words = ()
+    """Mailboxes that keepalived tells of new states (vrrp)."""
+    vrrp_mail_from: str = "bascule@localhost"
+    """Whom such mail is from (vrrp)."""
+    vrrp_mail_server: str = "127.0.0.1:25"
+    """Host and port that take it (vrrp)."""
+    lease: float = Field(default=0.0, ge=0)
+    """Seconds without a word of the control plane after which this node gives its addresses up; 0 is never (vrrp)."""
     check_scripts_dir: Path = Path("/etc/bascule/checks")
     """Where the scripts are that health checks may name; it and they are root's, and nobody else's to write."""
     notify_script: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")

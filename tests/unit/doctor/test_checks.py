@@ -110,6 +110,13 @@ def test_a_healthy_machine_has_nothing_but_ok() -> None:
             "modprobe ip_vs",
         ),
         (system(versions={}), LB_NODE, "announcer bgp", Level.PROBLEM, "apt-get install bird2"),
+        (
+            system(versions={}),
+            replace(LB_NODE, announcer="vrrp"),
+            "announcer vrrp",
+            Level.PROBLEM,
+            "apt-get install keepalived",
+        ),
         (system(versions={"bird": (1, 6, 8)}), LB_NODE, "announcer bgp", Level.PROBLEM, "apt-get install bird2"),
         (system(versions={}), HYPERVISOR, "forwarding netfilter", Level.WARNING, "apt-get install nftables"),
         (
@@ -291,6 +298,7 @@ def rule(where: str, *expressions: Any, table: str = "filter") -> dict[str, Any]
     ("ruleset", "choice", "subjects"),
     [
         ([chain("in", hook="input", policy="drop")], LB_NODE, ["chain inet filter in"]),
+        ([chain("in", hook="input", policy="drop")], replace(LB_NODE, announcer="vrrp"), ["chain inet filter in"]),
         ([chain("in", hook="input", policy="drop")], HYPERVISOR, []),
         ([chain("in", hook="input", policy="accept")], LB_NODE, []),
         ([chain("fwd", hook="forward", policy="drop")], HYPERVISOR, ["chain inet filter fwd"]),

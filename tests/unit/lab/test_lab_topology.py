@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.lab.shape import TUNNEL_SOURCE, Shape
-from bascule.lab.topology import VIPS, Role, data_centre
+from bascule.lab.shape import TUNNEL_SOURCE, AnnouncerName, Shape
+from bascule.lab.topology import SEGMENT, VIPS, IPInterface, Role, data_centre
 from bascule.model.data_planes import CAPABILITIES, DataPlaneName
 
 SHAPES = [
@@ -13,6 +13,7 @@ SHAPES = [
     Shape(ipv6=False),
     Shape(lb_nodes=3, hypervisors=4, instances_per_hypervisor=1),
     Shape(underlay_mtu=1500),
+    Shape(announcer=AnnouncerName.VRRP),
 ]
 
 
@@ -103,3 +104,16 @@ def test_ipvs_tunnels_over_ipv6_are_accepted() -> None:
     assert all(node.addresses[6] in accepted for node in topology.of_role(Role.LB_NODE))
     for role in (Role.CLIENT, Role.ROUTER, Role.HYPERVISOR, Role.INSTANCE):
         assert not any(host.addresses[6] in accepted for host in topology.of_role(role))
+
+
+def test_with_vrrp_all_lb_nodes_are_on_one_segment() -> None:
+    """Their cables end in a bridge of the router, which is their gateway and looks for VIPs there."""
+    topology = data_centre(Shape(announcer=AnnouncerName.VRRP))
+    router = topology.host("router")
+    ends = [link.upper for link in topology.links if topology.host(link.lower.host).role is Role.LB_NODE]
+    assert {(end.bridge, end.addresses) for end in ends} == {(SEGMENT, ())}
+    gateways: dict[int, IPInterface] = {each.version: each for each in router.bridges[SEGMENT]}
+    for node in topology.of_role(Role.LB_NODE):
+        assert all(address in gateways[family].network for family, address in node.addresses.items())
+        assert {route.gateway for route in node.routes} == {each.ip for each in gateways.values()}
+    assert {route.destination for route in router.routes if route.interface == SEGMENT} == set(VIPS.values())

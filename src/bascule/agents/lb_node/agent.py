@@ -122,6 +122,10 @@ class LBAgent:
             await self._notifier.close()
         await asyncio.to_thread(self._enforcement.close)
 
+    def heard(self) -> None:
+        """The control plane spoke, whatever it said."""
+        self._enforcement.heard()
+
     async def put(self, configuration: BalancerConfiguration) -> BalancerReport:
         """Obey, wait for the first verdicts on new instances, enforce, and tell what is there now.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from bascule.agents.http import answer_unless_known, make_app, read_configuration
 from bascule.agents.lb_node.agent import LBAgent
@@ -16,7 +16,8 @@ from bascule.wire.agent_v1 import BALANCER_CONFIGURATION, BALANCER_REPORT, LB_NO
 
 def lb_agent_app(agent: LBAgent, token: str, publisher: ReportPublisher | None = None) -> FastAPI:
     """The application; the agent starts and stops with it, and so does what publishes its reports."""
-    router = APIRouter()
+    # Whoever comes this far has shown the token.
+    router = APIRouter(dependencies=[Depends(agent.heard)])
 
     @router.get("/v1/report")
     async def report(request: Request) -> Response:

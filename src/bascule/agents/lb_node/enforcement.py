@@ -98,6 +98,10 @@ class Enforcement:
             problems=(*dict.fromkeys(current.problems), *_judge(desired, data_plane, announcer)),
         )
 
+    def heard(self) -> None:
+        """The control plane spoke: what is announced by lease may go on."""
+        self._announcer.heard()
+
     def close(self) -> None:
         """Let go of the drivers' handles. Forwarding and announcing go on."""
         self._data_plane.close()

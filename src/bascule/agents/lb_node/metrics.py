@@ -34,8 +34,19 @@ class LBNodeMetrics(Collector):
         for session in report.announcer.sessions:
             sessions.add_metric([str(session.neighbor)], session.up)
         yield sessions
+        yield _vrrp(report)
         yield from _balancers(report)
         yield from _services(report.data_plane.services)
+
+
+def _vrrp(report: LBNodeReport) -> Metric:
+    states = GaugeMetricFamily(
+        "bascule_vrrp_state", "1 for the state that an address is in.", labels=["address", "router_id", "state"]
+    )
+    for each in report.announcer.vrrp:
+        for state in ("MASTER", "BACKUP", "FAULT", "INIT"):
+            states.add_metric([str(each.address), str(each.router_id), state.lower()], each.state == state)
+    return states
 
 
 def _balancers(report: LBNodeReport) -> Iterator[Metric]:

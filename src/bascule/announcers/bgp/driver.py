@@ -141,5 +141,8 @@ class BgpAnnouncer:
         neighbor = ip_address(protocol.details["Neighbor address"])
         return SessionReport(neighbor=neighbor, state=state, up=state == "Established")
 
+    def heard(self) -> None:
+        """No lease is needed: any number of nodes may announce an address, and BFD withdraws one that is gone."""
+
     def close(self) -> None:
         """Nothing is held. BIRD goes on."""
