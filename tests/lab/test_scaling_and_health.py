@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -10,6 +11,7 @@ from bascule.client.clients import AdminClient
 from bascule.lab import faults, traffic
 from bascule.lab.control_plane import healthy
 from bascule.lab.held import hold, lost
+from bascule.lab.state import Lab
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 
@@ -26,9 +28,13 @@ def test_traffic_follows_the_pools_size(balancer: Balancer) -> None:
     balancer.wait_until_answered_by(instances(balancer.lab, 2))
 
 
-def test_a_pool_that_shrinks_and_an_lb_node_that_drains_break_no_connection(balancer: Balancer) -> None:
+@pytest.mark.usefixtures("balancer")  # it makes the lab whole
+def test_a_pool_that_shrinks_and_an_lb_node_that_drains_break_no_connection(
+    lab: Lab, new_balancer: Callable[[str, int], Balancer]
+) -> None:
     """Open ones stay where they are, new ones go to those that serve; what drains is counted."""
-    lab = balancer.lab
+    balancer = new_balancer("drained", 4)  # one whose slots remember nothing
+    balancer.wait_until_answered_by(instances(lab, SERVING))
     with hold(lab, balancer.web, 60) as connections, AdminClient(lab.api_url, lab.admin_token) as admin:
         balancer.api.scale(2)
 
