@@ -68,6 +68,27 @@ def test_the_sorry_server_serves_without_a_quorum(centre: Centre, node: Node) ->
         assert {centre.ask()[0] for _ in range(4)} == {"two"}
 
 
+@pytest.mark.parametrize("sorry", [False, True], ids=["others serve", "the sorry server serves"])
+def test_a_draining_instance_keeps_its_connections(centre: Centre, node: Node, sorry: bool) -> None:
+    """Also when it fails its check, and beside the sorry server; what remains is counted, and new ones go elsewhere."""
+    check = replace(TCP_CHECK, sorry_server=ONE if sorry else None)
+    before = checked(backend("two"), check=check)
+    serve(node, before)
+    until(node, before, condition=lambda: healths(node)[TWO] is Health.SUCCESS)
+    others = () if sorry else (backend("one"),)
+    with centre.connect() as connection:
+        assert ask_again(connection)[0] == "two"
+        web = checked(*others, backend("two", 0), check=check)
+        serve(node, web)
+        until(node, web, condition=lambda: centre.ask()[0] == "one")
+        failing = replace(web, health_check=replace(check, port=1))
+        serve(node, failing)
+        until(node, failing, condition=lambda: healths(node)[TWO] is Health.FAILURE)
+        assert ask_again(connection)[0] == "two"
+        left = {each.address: each.remaining for each in node.observe().services[0].backends}
+        assert left[TWO] == 1
+
+
 @pytest.mark.parametrize("port", [1, TARGET_PORT], ids=["all down", "drained"])
 def test_a_service_that_nobody_serves_refuses(centre: Centre, node: Node, port: int) -> None:
     """With all instances down or at weight 0, by TCP and UDP, and so does a port without a service."""

@@ -95,6 +95,11 @@ def test_a_drained_backend_keeps_its_connections(centre: Centre, strategy: Strat
         assert "weight 0" in sentence
         assert [ask_again(each)[0] for each in open_ones] == before
         assert {centre.ask()[0] for _ in range(12)} == {"one"}
+        (web,) = centre.node.observe().services
+        assert web.backends[1].active_connections == before.count("two")
+        # Those of the tests before end just now.
+        assert web.backends[0].remaining is None
+        assert (web.backends[1].remaining or 0) >= before.count("two")
 
 
 def test_another_strategy_breaks_no_connection(centre: Centre) -> None:

@@ -177,7 +177,7 @@ def repair(balancer: Balancer) -> None:
     for name in instances(lab, SERVING):
         faults.set_health(lab, name, healthy=True)
     if balancer.api.pool_sizes() != {SERVING}:
-        balancer.api.scale(SERVING)
+        balancer.api.scale(SERVING, drain_deadline=0)
     balancer.wait_until_answered_by(instances(lab, SERVING))
     nodes = tuple(host.name for host in lab.topology.of_role(Role.LB_NODE))
     wait_until(lambda: announcements(lab).get(balancer.vip) == nodes, what="Announcements of both LB nodes")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
+from bascule.client.clients import AdminClient
 from bascule.lab import faults, traffic
 from bascule.lab.control_plane import healthy
+from bascule.lab.held import hold, lost
+from bascule.lab.state import Lab
 from bascule.lab.traffic import Target
 from bascule.lab.waiting import wait_until
 
@@ -20,8 +24,34 @@ def test_traffic_follows_the_pools_size(balancer: Balancer) -> None:
     """A pool scaled up is answered by the new instance too, and scaled down no longer by it."""
     balancer.api.scale(4)
     balancer.wait_until_answered_by(instances(balancer.lab, 4))
-    balancer.api.scale(2)
+    balancer.api.scale(2, drain_deadline=0)
     balancer.wait_until_answered_by(instances(balancer.lab, 2))
+
+
+@pytest.mark.usefixtures("balancer")  # it makes the lab whole
+def test_a_pool_that_shrinks_and_an_lb_node_that_drains_break_no_connection(
+    lab: Lab, new_balancer: Callable[[str, int], Balancer]
+) -> None:
+    """Open ones stay where they are, new ones go to those that serve; what drains is counted."""
+    balancer = new_balancer("drained", 4)  # one whose slots remember nothing
+    balancer.wait_until_answered_by(instances(lab, SERVING))
+    with hold(lab, balancer.web, 60) as connections, AdminClient(lab.api_url, lab.admin_token) as admin:
+        balancer.api.scale(2)
+
+        def counted() -> int:
+            found = admin.drains.show().instances
+            return sum(each.connections or 0 for each in found if each.name == "vm3")
+
+        wait_until(lambda: set(traffic.send(lab, balancer.web, 64).by_instance) == instances(lab, 2), what="Two")
+        assert lost(connections) == []
+        wait_until(lambda: counted() > 0, what="The count of what remains")
+        node = next(each for each in admin.lb_nodes.list_all() if each.name == "lb1")
+        admin.drains.drain(f"lb-nodes/{node.id}")
+        try:
+            wait_until(lambda: not admin.lb_nodes.get(node.id).load_balancers, what="The end of the drain", timeout=60)
+            assert lost(connections) == []
+        finally:
+            admin.drains.undrain(f"lb-nodes/{node.id}")
 
 
 def test_an_unhealthy_instance_gets_no_connections(balancer: Balancer) -> None:

@@ -55,7 +55,7 @@ def kept(large_lab: Lab) -> Iterator[Balancer]:
 def served(kept: Balancer) -> Balancer:
     """The load balancer, with as many instances as it began with."""
     if kept.api.pool_sizes() != {SERVING}:
-        kept.api.scale(SERVING)
+        kept.api.scale(SERVING, drain_deadline=0)
     kept.wait_until_answered_by(instances(kept.lab, SERVING))
     return kept
 

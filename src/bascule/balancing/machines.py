@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from ipaddress import ip_address
 from uuid import UUID, uuid4
 
@@ -23,31 +24,38 @@ from bascule.balancing.machine_events import (
 )
 from bascule.events.messages import MachineEvent, MachineEventKind
 from bascule.model.addresses import IPAddress
+from bascule.model.draining import DRAIN_DEADLINE
 from bascule.model.errors import InvalidInput
 from bascule.orchestration.clock import Clock
-from bascule.store import changes, hypervisors, instance_pools, instances, machines
+from bascule.store import changes, draining, hypervisors, instance_pools, instances, machines
 from bascule.store.database import Database
 from bascule.store.machines import MachineRow
+from bascule.store.times import from_seconds
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class MachineFollower:
-    """Handles machine events. One event is one transaction: it counts as obeyed when what it means is written."""
+    """Handles machine events. One event is one transaction: it counts as obeyed when what it means is written.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    `drain_deadline` is how long, in seconds, who makes room for another keeps its connections.
+    """
+
+    def __init__(self, database: Database, clock: Clock, drain_deadline: float = DRAIN_DEADLINE) -> None:
+        self._database, self._clock, self._drain_deadline = database, clock, drain_deadline
 
     async def handle(self, event: MachineEvent) -> None:
         """Raises InvalidInput for what can never be obeyed, and Unavailable while the database is away."""
         with self._database.write() as connection:
-            found = obey(connection, event, now=self._clock.now())
+            found = obey(connection, event, now=self._clock.now(), drain_deadline=self._drain_deadline)
         tell = log.debug if isinstance(found, Nothing) else log.info
         tell("machine event", kind=event.kind, machine=event.machine, meaning=type(found).__name__.lower())
 
 
-def obey(connection: Connection, event: MachineEvent, *, now: float) -> Meaning:
+def obey(connection: Connection, event: MachineEvent, *, now: float, drain_deadline: float = DRAIN_DEADLINE) -> Meaning:
     """Do what the event means, inside the caller's transaction; `now` is seconds since the epoch.
+
+    A member that makes room for an older one drains, for `drain_deadline` seconds at most.
 
     Raises InvalidInput for what can never be obeyed.
     """
@@ -55,11 +63,13 @@ def obey(connection: Connection, event: MachineEvent, *, now: float) -> Meaning:
     found = meaning(event, _standing(connection, event, row))
     if isinstance(found, Nothing) and not found.remember:
         return found
+    until = from_seconds(now + drain_deadline) if drain_deadline > 0 else None
+    own = _apply(connection, found, event, now=now, until=until)
     machines.put(
         connection,
         MachineRow(
             machine=event.machine,
-            instance_id=_apply(connection, found, event, None if row is None else row.instance_id, now),
+            instance_id=own if not isinstance(found, Nothing) else None if row is None else row.instance_id,
             kind=event.kind,
             at=event.at.timestamp(),
             sequence=event.sequence,
@@ -68,8 +78,10 @@ def obey(connection: Connection, event: MachineEvent, *, now: float) -> Meaning:
     return found
 
 
-def _apply(connection: Connection, found: Meaning, event: MachineEvent, before: UUID | None, now: float) -> UUID | None:
-    """Write it down; returns the machine's instance, which was `before`."""
+def _apply(
+    connection: Connection, found: Meaning, event: MachineEvent, *, now: float, until: datetime | None
+) -> UUID | None:
+    """Write it down; returns the machine's instance. Whoever makes room drains until then."""
     match found:
         case Register(member, instead_of):
             if instead_of is not None:
@@ -78,12 +90,14 @@ def _apply(connection: Connection, found: Meaning, event: MachineEvent, before: 
         case Change(member):
             if member.instance.moving_to is not None:
                 hypervisors.lock_for_change(connection, member.instance.moving_to)  # it stays while somebody comes
+            pool = instance_pools.get(connection, member.pool_id)
             instances.update(connection, member.instance)
+            draining.follow(connection, pool, until=until)
         case Remove(member):
             _leave(connection, member, event, now)
             return None
         case Nothing():
-            return before
+            return None
     _tell(connection, member, event, now)
     return member.instance.id
 

@@ -74,14 +74,15 @@ class ControlPlane:
         """How many instances of the lab's pools may serve."""
         return {self._client.instance_pools.get(pool).size for pool in self._pools.values()}
 
-    def scale(self, size: int) -> None:
-        """Let so many instances of each of the lab's pools serve."""
-        for operation in self.request_scale(size):
+    def scale(self, size: int, *, drain_deadline: int | None = None) -> None:
+        """Let so many instances of each of the lab's pools serve; the others drain, for so many seconds at most."""
+        for operation in self.request_scale(size, drain_deadline=drain_deadline):
             self._client.wait(operation)
 
-    def request_scale(self, size: int) -> list[UUID]:
+    def request_scale(self, size: int, *, drain_deadline: int | None = None) -> list[UUID]:
         """Ask for another size and do not wait; returns the operations."""
-        return [self._client.instance_pools.scale(pool, size).id for pool in self._pools.values()]
+        pools = self._client.instance_pools
+        return [pools.scale(pool, size, drain_deadline=drain_deadline).id for pool in self._pools.values()]
 
 
 def healthy(load_balancer: LoadBalancerView, service: str) -> dict[str, bool]:

@@ -102,7 +102,7 @@ def _listen(
     published = PublishedReports(database, clock, registry, auditor.take)
     log.info("events are heard", servers=settings.kafka_servers, topics=[machines.name, reports.name])
     return buses, [
-        buses[0].consume(machines, MachineFollower(database, clock).handle),
+        buses[0].consume(machines, MachineFollower(database, clock, settings.drain_deadline).handle),
         buses[1].consume(reports, published.handle),
     ]
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bascule.model.addresses import IPNetwork
+from bascule.model.draining import DRAIN_DEADLINE
 from bascule.model.errors import InvalidInput
 from bascule.wire.fields import plain_text
 
@@ -49,6 +50,8 @@ class ControlPlaneSettings(Settings):
 
     database_url: str = "sqlite:////var/lib/bascule/bascule.db"
     """Where the expected state is kept; the same for the API and every orchestrator. Or postgresql+psycopg://…"""
+    drain_deadline: float = Field(default=DRAIN_DEADLINE, ge=0, le=604_800)
+    """Seconds for which an instance, or an LB node, that drains keeps its connections at most; 0 is not at all."""
 
 
 class ApiSettings(ControlPlaneSettings):
@@ -60,8 +63,6 @@ class ApiSettings(ControlPlaneSettings):
     """Bearer token of the operators' API, at least 16 characters (`openssl rand -hex 32`)."""
     zone: str = "home-1"
     """Name of the zone this API serves."""
-    drain_deadline: float = Field(default=300.0, ge=0, le=604_800)
-    """Seconds for which an instance, or an LB node, that drains keeps its connections at most; 0 is not at all."""
     public_url: str = ""
     """Where clients reach the API, when it is not where it listens."""
 

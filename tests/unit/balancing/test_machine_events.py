@@ -22,6 +22,7 @@ from bascule.model.instance_pools import Instance, InstancePool
 from bascule.orchestration.queue import Priority
 from bascule.store import hypervisors, instance_pools, instances, machines, tables
 from bascule.store.database import Database, open_database
+from bascule.store.times import from_seconds
 from tests.conftest import migrated_sqlite
 from tests.integration.expected_state import create_load_balancer, create_pool
 from tests.unit.balancing.world import hypervisor
@@ -308,3 +309,35 @@ def test_a_member_that_people_registered_is_awaited_too(store: Store) -> None:
     found = store.member(str(by_hand.address))
     assert found is not None
     assert found == replace(by_hand, moving_to=HV2.id if other == "hv2" else HV1.id)
+
+
+def test_who_makes_room_for_a_machine_that_is_back_drains(store: Store) -> None:
+    """Its connections live on for a while; one that stopped, or that was deleted, has none."""
+    with store.database.write() as connection:
+        instance_pools.update(connection, replace(instance_pools.get(connection, store.pool_id), size=2))
+    first: dict[str, Any] = {"machine": "10.0.0.1"}
+    store.obey(event("stopped", 1, **first))
+    assert [member.drain_until is None for member in store.pool().members] == [True, True, True]
+    store.obey(event("started", 2, **first))
+    assert [member.drain_until is None for member in store.pool().members] == [True, True, False]
+    assert [member.name for member in store.pool().draining] == ["vm2"]
+    store.obey(event("stopped", 3, **first))
+    assert store.pool().draining == ()
+
+
+def test_a_removed_instance_that_drains_follows_its_machine(store: Store) -> None:
+    """It moves, stops and dies with it; whoever is created in its name is another one."""
+    created = event("created", 1, **WEB)
+    store.obey(created)
+    with store.database.write() as connection:
+        own = store.member("10.0.0.9")
+        assert own is not None
+        instances.update(connection, replace(own, leaving=True, drain_until=from_seconds(3000.0)))
+    store.obey(event("migrated", 2, hypervisor="hv2"))
+    moved = store.member("10.0.0.9")
+    assert moved is not None
+    assert (moved.hypervisor_id, moved.leaving) == (HV2.id, True)
+    store.obey(event("created", 3, **WEB))
+    born = store.member("10.0.0.9")
+    assert born is not None
+    assert (born.id == own.id, born.leaving) == (False, False)

@@ -16,5 +16,5 @@ router = APIRouter(prefix="/admin/v1", tags=["operators: instance pools"])
 def tell_machine_event(context: Ctx, body: MachineEvent) -> MachineEventView:
     """Obey an event as if it had come over the bus; answers what it meant: register, change, remove or nothing."""
     with context.database.write() as connection:
-        found = obey(connection, body, now=context.clock.now())
+        found = obey(connection, body, now=context.clock.now(), drain_deadline=context.drain_deadline)
     return MachineEventView(meaning=type(found).__name__.lower())

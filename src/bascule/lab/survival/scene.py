@@ -106,7 +106,7 @@ class Scene:
         for node in self.lb_nodes():
             self.enable_node(node, enabled=True)
         if self.api.pool_sizes() != {SERVING}:
-            self.api.scale(SERVING)
+            self.api.scale(SERVING, drain_deadline=0)
         wait_for_bgp(lab)
         self.wait_until_carried_by(*self.lb_nodes())
         self.wait_until_answered_by(self.instances())
