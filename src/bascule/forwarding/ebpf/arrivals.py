@@ -3,7 +3,7 @@
 An instance that moves here may speak first: it sends again what it said last. Until a program is on its interface, and
 until the first packet of a connection came through the tunnel, that would leave with the instance's own address, and
 the client would reset the connection. So packets of its services' ports that begin no connection are dropped until
-some time after it came, unless their receiver was heard of meanwhile: TCP sends them again. Who was heard of through the
+some time after it came, unless their receiver was heard of meanwhile: TCP sends them again. Who was heard of by the
 tunnel taught the program its connection, whose replies carry the VIP; who was heard of directly is answered directly.
 
 The kernel forgets each entry by itself, so a process that dies leaves nothing behind.
