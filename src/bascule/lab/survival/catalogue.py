@@ -79,8 +79,6 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         prepare=deeds.kill_lb_node_and_wait,
         inject=deeds.revive_lb_node,
-        why="lb1's BIRD outlived its agent: it draws packets as soon as the link is back, before there is an agent that"
-        " looks after the way out.",
     ),
     Fault(
         name="lb-processes-die",
