@@ -9,11 +9,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from bascule.forwarding.ebpf.arrivals import Arrivals
+from bascule.forwarding.ebpf.arrivals import SETTLING, Arrivals
 from bascule.model.configurations import ForwardingRule
 from bascule.model.strategies import Protocol
 from tests.namespaces import Hosts
-from tests.waiting import until
 
 pytestmark = [
     pytest.mark.root,
@@ -42,8 +41,8 @@ class Path3(Hosts):
         self.sysctl("hv", ipv4__ip_forward=1)
 
 
-def test_an_awaited_instance_says_nothing_of_its_connections() -> None:
-    """What it says on an open connection is held back, comes once it settled, and new connections begin meanwhile."""
+def test_an_awaited_instance_waits_until_it_is_spoken_to() -> None:
+    """What it says on an open connection is held back until its client was heard; new connections begin meanwhile."""
     with Path3() as hosts:
         listener = hosts.inside("vm", lambda: socket.create_server((str(INSTANCE), PORT)))
         client = hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10))
@@ -51,18 +50,32 @@ def test_an_awaited_instance_says_nothing_of_its_connections() -> None:
         arrivals = Arrivals()
         hosts.inside("hv", lambda: arrivals.enforce([RULE], set()))
         server.sendall(b"before it came\n")
-        hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10)).close()
+        with hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10)) as another:
+            accepted, _ = listener.accept()
+            accepted.sendall(b"welcome\n")
+            assert another.recv(100) == b"welcome\n"
+            accepted.close()
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(100)
         hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
         client.settimeout(10)
+        client.sendall(b"are you there?\n")
         assert client.recv(100) == b"before it came\n"
-
-        def gone() -> bool:
-            hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
-            return "bascule-arrivals" not in hosts.do("hv", "nft list tables")
-
-        until("the rules to be gone", gone)
         for each in (client, server, listener):
             each.close()
+
+
+def test_who_settled_may_speak() -> None:
+    """Some time after it came nothing is held back any more, and nothing is left in the kernel."""
+    with Path3() as hosts:
+        clock = [100.0]
+        arrivals = Arrivals(now=lambda: clock[0])
+        for here in (set(), {INSTANCE}):
+            hosts.inside("hv", lambda here=here: arrivals.enforce([RULE], here))  # type: ignore[misc]
+            assert f"{INSTANCE} . {PORT} timeout" in hosts.do("hv", "nft list set inet bascule-arrivals awaited4")
+        clock[0] += SETTLING + 0.1
+        hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
+        assert "bascule-arrivals" not in hosts.do("hv", "nft list tables")

@@ -14,6 +14,7 @@ from bascule.balancing.desired import former_rules, rules_by_hypervisor
 from bascule.balancing.events import Converge
 from bascule.balancing.steps.forwarding import ApplyForwarding
 from bascule.balancing.steps.serving import Serve
+from bascule.model.addresses import IPAddress
 from bascule.model.configurations import BalancerConfiguration
 from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
@@ -282,6 +283,43 @@ def test_an_instance_that_moves_to_a_silent_hypervisor_waits_for_it() -> None:
     assert isinstance(event, Converge)
     served = {backend.address for each in event.serving if each.serve for backend in each.serve.services[0].backends}
     assert served == {instance(2, 2).address}
+
+
+def test_a_move_told_of_beforehand_meets_rules_that_wait() -> None:
+    """Both hypervisors have the rules while it is about to move; the old one lets go when it has, and no sooner."""
+    stays = instance(2, 2)
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1), stays))
+
+    def rules(number: int) -> set[IPAddress]:
+        known = world.agents.node(hypervisor(number).id).forwarding.get(LB_ID)
+        return set() if known is None else {rule.instance for rule in known.rules}
+
+    moving = replace(instance(1, 1), moving_to=hypervisor(2).id)
+    world.change(members=(moving, stays))
+    assert titles(world) == ["apply 2 rules on hv2", "record generation 2 as running"]
+    converge(world, CHANCE)
+    assert (rules(1), rules(2)) == ({moving.address}, {moving.address, stays.address})
+    world.change(members=(replace(moving, hypervisor_id=hypervisor(2).id, moving_to=None), stays))
+    world.check()
+    converge(world, CHANCE)
+    assert (rules(1), rules(2)) == (set(), {moving.address, stays.address})
+
+
+def test_a_move_to_a_silent_hypervisor_holds_nobody_up() -> None:
+    """While nobody answers there the instance serves from where it is."""
+    world = running(nodes=(lb_node(1), lb_node(2)), members=(instance(1, 1), instance(2, 2)))
+    world.agents.node(hypervisor(2).id).reachable = False
+    world.change(members=(replace(instance(1, 1), moving_to=hypervisor(2).id), instance(2, 2)))
+    world.epoch += 1
+    event = decide(world.inventory()).event
+    assert isinstance(event, Converge)
+    carried = world.agents.node(lb_node(1).id).balancers[LB_ID].services[0].backends
+    assert {backend.address for backend in carried} == {instance(1, 1).address, instance(2, 2).address}
+    assert all(
+        {b.address for b in each.serve.services[0].backends} == {b.address for b in carried}
+        for each in event.serving
+        if each.serve
+    )
 
 
 def test_a_node_that_cannot_serve_does_not_hold_up_the_others() -> None:

@@ -68,7 +68,7 @@ def test_the_moment_after_it_came_is_short() -> None:
     kernel = Kernel()
     kernel.arrivals.enforce([rule(SIX)], set())
     kernel.arrivals.enforce([rule(SIX)], {SIX})
-    assert kernel.told == [{"fd00::1 . 8080": 10_000}, {"fd00::1 . 8080": 300}]
+    assert kernel.told == [{"fd00::1 . 8080": 10_000}, {"fd00::1 . 8080": round(SETTLING * 1000)}]
 
 
 def test_a_rule_that_goes_holds_nobody_back() -> None:

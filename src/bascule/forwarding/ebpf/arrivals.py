@@ -3,7 +3,8 @@
 An instance that moves here may speak first: it sends again what it said last. Until a program is on its interface, and
 until the first packet of a connection came through the tunnel, that would leave with the instance's own address, and
 the client would reset the connection. So packets of its services' ports that begin no connection are dropped until
-shortly after it came: TCP sends them again. Translated replies carry the VIP and pass.
+some time after it came, unless their receiver was heard of meanwhile: TCP sends them again. Who was heard of by the
+tunnel taught the program its connection, whose replies carry the VIP; who was heard of directly is answered directly.
 
 The kernel forgets each entry by itself, so a process that dies leaves nothing behind.
 """
@@ -19,24 +20,29 @@ from bascule.model.errors import SystemFailure
 from bascule.model.strategies import Protocol
 from bascule.system.commands import run
 
-# Seconds. Clients that were heard of within `SETTLING` taught the program their connections by then.
-SETTLING = 0.3
+# Seconds. A client that sends again waits twice as long each time: after a second's silence at most another.
+SETTLING = 3.0
 _KEPT = 10.0
 _REFRESH = 3.0
 _TABLE = "inet bascule-arrivals"
+_FAMILY = """\
+add set {table} awaited{version} {{ type {kind} . inet_service; flags timeout; }}
+add set {table} heard{version} {{ type {kind} . inet_service . {kind} . inet_service; \
+flags dynamic,timeout; timeout 10s; size 65535; }}
+flush set {table} awaited{version}
+add rule {table} forward {ip} daddr . tcp dport @awaited{version} \
+update @heard{version} {{ {ip} saddr . tcp sport . {ip} daddr . tcp dport }}
+add rule {table} forward tcp flags & syn == 0 {ip} saddr . tcp sport @awaited{version} \
+{ip} daddr . tcp dport . {ip} saddr . tcp sport != @heard{version} drop
+"""
 _FRAME = f"""\
 add table {_TABLE}
-delete table {_TABLE}
-table {_TABLE} {{
-  set awaited4 {{ type ipv4_addr . inet_service; flags timeout; }}
-  set awaited6 {{ type ipv6_addr . inet_service; flags timeout; }}
-  chain forward {{
-    type filter hook forward priority -310; policy accept;
-    tcp flags & syn == 0 ip saddr . tcp sport @awaited4 drop
-    tcp flags & syn == 0 ip6 saddr . tcp sport @awaited6 drop
-  }}
-}}
-"""
+add chain {_TABLE} forward {{ type filter hook forward priority -310; policy accept; }}
+flush chain {_TABLE} forward
+""" + "".join(
+    _FAMILY.format(table=_TABLE, version=version, kind=kind, ip=ip)
+    for version, kind, ip in ((4, "ipv4_addr", "ip"), (6, "ipv6_addr", "ip6"))
+)
 Place = tuple[IPAddress, int]
 
 

@@ -79,8 +79,6 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         prepare=deeds.kill_lb_node_and_wait,
         inject=deeds.revive_lb_node,
-        why="lb1's BIRD outlived its agent: it draws packets as soon as the link is back, before there is an agent that"
-        " looks after the way out.",
     ),
     Fault(
         name="lb-processes-die",
@@ -193,12 +191,12 @@ FAULTS: tuple[Fault, ...] = (
         hurt=frozenset({"vm1", "vm2"}),
     ),
     Fault(
+        # What connections straight to vm1 suffer from the move itself counts as noise.
         name="instance-migrated",
         sentence="vm1 is said to be about to move, and moves to hv2 with its address and its connections.",
         budget=CHANGE,
         inject=deeds.migrate_instance,
         undo=deeds.migrate_instance_back,
-        hurt=_VM1,
         why="hv2 has the rules, but no program yet on a cable that it sees for the first time: until it has, packets of"
         " either direction are dropped. " + _RETRANSMISSION,
     ),
@@ -208,7 +206,6 @@ FAULTS: tuple[Fault, ...] = (
         budget=CHANGE,
         inject=deeds.migrate_instance_untold,
         undo=deeds.migrate_instance_back,
-        hurt=_VM1,
         why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets, nor does"
         " it translate what the instance still says, which the client may answer with a reset.",
     ),
