@@ -26,7 +26,7 @@ def _endure(lab: Lab, name: str) -> Outcome:
         return endure(scene, fault, _EFFORT)
 
 
-@pytest.mark.parametrize("name", ["lb-node-dies", "lb-agent-restarted"])
+@pytest.mark.parametrize("name", ["lb-node-dies", "lb-node-dies-after-change", "lb-agent-restarted"])
 def test_nothing_breaks(lab: Lab, name: str) -> None:
     """No connection breaks or moves, none is refused, no UDP flow moves; what is silent ends with the fault."""
     found = _endure(lab, name).figures
