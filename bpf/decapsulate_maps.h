@@ -45,7 +45,7 @@ struct flow_key {
 // The value is its age, as in hypervisor_age.h. Pinned, unlike the other maps: nobody could write it again.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 131072);
 	__type(key, struct flow_key);
 	__type(value, __u16);
 } clients SEC(".maps");

@@ -155,9 +155,9 @@ def test_a_flow_that_moves_reaches_its_new_instance(network: Network) -> None:
                 assert client.recv(100) == b"question"
 
 
-def ask_twice(network: Network, first: IPAddress, second: IPAddress, word: bytes) -> None:
-    """A datagram in two tunnels, from the client's port 40000."""
-    question = udp(Ends(network.client, 40000, network.vip, 53), payload=word)
+def ask_twice(network: Network, first: IPAddress, second: IPAddress, word: bytes, *, client_port: int = 40000) -> None:
+    """A datagram in two tunnels, from a port of the client's."""
+    question = udp(Ends(network.client, client_port, network.vip, 53), payload=word)
     network.send_raw(tunnelled_twice(first, second, question))
 
 
@@ -165,23 +165,20 @@ def test_a_datagram_with_two_headers_goes_where_its_flow_is(network: Network) ->
     """To the first instance if that has its flow, else to the second, and what is unknown makes a flow there."""
     driver = network.driver(network.dns, rule(53, network.second, 5353, Protocol.UDP))
     with (
-        network.udp("client", 40000) as client,
+        network.udp("client", 40000) as known,
+        network.udp("client", 40001) as unknown,
         network.udp("instance1", 5353) as one,
         network.udp("instance2", 5353) as two,
     ):
-        ask_twice(network, network.first, network.second, b"unknown")
-        word, peer = two.recvfrom(100)
-        assert word == b"unknown"
-        two.sendto(b"from the second", peer)
-        assert client.recvfrom(100)[0] == b"from the second"
-        client.sendto(b"through one tunnel", (str(network.vip), 53))
+        known.sendto(b"through one tunnel", (str(network.vip), 53))
         assert one.recv(100) == b"through one tunnel"
-
-        ask_twice(network, network.first, network.second, b"known")
-        word, peer = one.recvfrom(100)
-        assert word == b"known"
-        one.sendto(b"from the first", peer)
-        assert client.recvfrom(100)[0] == b"from the first"
+        for client, server in ((known, one), (unknown, two)):
+            ask_twice(network, network.first, network.second, b"question", client_port=client.getsockname()[1])
+            question, peer = server.recvfrom(100)
+            assert question == b"question"
+            server.sendto(b"answer", peer)
+            answer, address = client.recvfrom(100)
+            assert (answer, address[:2]) == (b"answer", (str(network.vip), 53))
     counters = network.counters(driver)
     assert (counters["second_chance_kept"], counters["second_chance_passed"]) == (1, 1)
 

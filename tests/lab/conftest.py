@@ -55,12 +55,11 @@ class Balancer:
         return self.api.load_balancer(self.id)
 
     def wait_until_answered_by(self, names: set[str], timeout: float = 20) -> None:
-        """Until exactly these instances answer the web service, nobody else the other one, and nothing fails."""
+        """Until exactly these instances answer both services, and nothing fails."""
 
         def answered() -> bool:
             web, who = (traffic.send(self.lab, target, 64, timeout=1) for target in (self.web, self.who))
-            # A datagram does not say whether its flow is new: for a minute it goes where its flow may have gone before.
-            return set(web.by_instance) == names >= set(who.by_instance) and not web.failures + who.failures
+            return set(web.by_instance) == names == set(who.by_instance) and not web.failures + who.failures
 
         wait_until(answered, what=f"Answers of {', '.join(sorted(names))}", timeout=timeout)
 

@@ -49,8 +49,8 @@ _RETRANSMISSION = (
     " retransmission time-out), doubled each time: a path that is back after 100 ms is heard of after 200 to 600 ms."
 )
 _MOVED_SLOTS = (
-    "A connection that began in a slot which a change just moved is known to one LB node only: the other one sends it"
-    " to the slot's old owner (decisions/0001-slot-history.md)."
+    "A connection that began in a slot which a change just moved is known to one LB node only: the other one leaves it"
+    " to the old owner's hypervisor to find out (decisions/0020-second-chance.md)."
 )
 
 FAULTS: tuple[Fault, ...] = (
@@ -226,11 +226,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-dies-long-after",
-        sentence="The pool grows, and lb1 dies 75 s later, when the other node takes the slots that moved for settled.",
+        sentence="The pool grows, and lb1 dies 75 s later, when flows that are silent for a minute count as ended.",
         budget=DEATH,
         inject=deeds.kill_lb_node_long_after_change,
-        why="An LB node knows its own flows only: it settles a slot in which it saw none for a minute, while another"
-        " node's connections of that slot still are with the old owner.",
+        why=_MOVED_SLOTS,
     ),
     Fault(
         name="instance-cut-off",
