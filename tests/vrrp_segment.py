@@ -43,11 +43,13 @@ def missing() -> str | None:
 class Segment(Hosts):
     """The namespaces `a`, `b` and `client` on the bridge of `switch`."""
 
-    def __init__(self, options: VrrpOptions = OPTIONS, *, hold: int = 20, lease: float = 0) -> None:
+    def __init__(
+        self, options: VrrpOptions = OPTIONS, *, hold: int = 20, lease: float = 0, pass_most: float = 60
+    ) -> None:
         super().__init__("a", "b", "client", "switch")
         # Scripts that run as root may not be where others can write.
         self.folder = Path(mkdtemp(prefix="bascule-vrrp-", dir="/run"))
-        self.options, self.hold, self.lease = options, hold, lease
+        self.options, self.hold, self.lease, self.pass_most = options, hold, lease, pass_most
         self.nodes = {name: Node(self, name) for name in NODES}
 
     def build(self) -> None:
@@ -101,6 +103,7 @@ class Node:
             own_addresses=own_addresses,
             lease=self.lease(),
             hold=self.segment.hold,
+            pass_most=self.segment.pass_most,
         )
         self.inside(self.announcer.start)
         return self.announcer

@@ -124,6 +124,17 @@ def test_a_keepalived_without_an_agent_hands_over(segment: Segment) -> None:
     assert segment.nodes["a"].process().is_running()
 
 
+def test_an_agent_that_makes_no_pass_hands_over(segment: Segment) -> None:
+    """A process that is there but does not do its work is no agent."""
+    segment.hold = SHORT
+    both_announce(segment, A4)
+    node = segment.nodes["a"]
+    node.kill_agent()
+    segment.pass_most = 0
+    node.enforce(A4)
+    until("the other node alone", lambda: at(segment, A4, "b"), 20)
+
+
 def test_an_agent_that_is_back_in_time_moves_nothing(segment: Segment) -> None:
     """A new agent finds keepalived running and changes nothing; no instance changes its state."""
     both_announce(segment, A4, B4)
@@ -135,12 +146,18 @@ def test_an_agent_that_is_back_in_time_moves_nothing(segment: Segment) -> None:
 
 
 def test_after_a_partition_one_node_has_the_address(segment: Segment) -> None:
-    """Parted, both nodes think themselves alone; together again, the one with the lower priority lets go."""
+    """Parted, both nodes think themselves alone; together again, one lets go, and clients hear of the other."""
     both_announce(segment, A4, A6)
+    for address in (A4, A6):
+        segment.ip("client", f"route add {address} dev eth0")
     segment.plug("a", up=False)
     until("both", lambda: at(segment, A4, "a", "b") and at(segment, A6, "a", "b"), 20)
+    for address in (A4, A6):
+        until("the client at b", lambda address=address: heard_at(segment, address, "b"))  # type: ignore[misc]
     segment.plug("a", up=True)
     until("one", lambda: at(segment, A4, "a") and at(segment, A6, "a"), 20)
+    for address in (A4, A6):
+        until("the client at a", lambda address=address: heard_at(segment, address, "a"))  # type: ignore[misc]
 
 
 def test_an_address_that_is_not_ready_here_moves_alone(segment: Segment) -> None:
@@ -283,7 +300,7 @@ def test_a_node_that_does_not_preempt_waits() -> None:
         until("the first node", lambda: at(segment, A4, "b"), 20)
         segment.nodes["a"].enforce(A4)
         until("the second stands by", lambda: state_of(segment, "a", A4).state == "BACKUP", 20)
-        until("adverts", lambda: received(segment, "a") > 10, 20)
+        until("adverts", lambda: received(segment, "a") > 3, 20)
         assert at(segment, A4, "b")
 
 
@@ -332,6 +349,12 @@ def received(segment: Segment, name: str) -> int:
 
 def lifetimes(segment: Segment, name: str, address: IPAddress) -> str:
     return segment.do(name, f"ip -oneline addr show dev eth0 to {address}")
+
+
+def heard_at(segment: Segment, address: IPAddress, name: str) -> bool:
+    """Whether the client, which asks on, takes the node for the address's owner."""
+    segment.inside("client", lambda: say_something(address))
+    return f"lladdr {mac(segment, name)} " in neighbour(segment, address)
 
 
 def say_something(address: IPAddress) -> None:

@@ -176,4 +176,9 @@ def _judge(desired: Desired, data_plane: DataPlaneReport, announcer: AnnouncerRe
         for session in announcer.sessions
         if not session.up
     ]
+    problems += [
+        f"VRRP cannot have {each.address} on this node: is its interface up, and its cable in?"
+        for each in announcer.vrrp
+        if each.state == "FAULT"
+    ]
     return problems

@@ -19,6 +19,7 @@ from bascule.model.addresses import IPAddress, address_order
 from bascule.model.errors import SystemFailure
 from bascule.model.reports import AnnouncerReport, VrrpReport
 
+PASS_MOST = 60.0  # seconds; a data plane that waits for another process may take some
 _RELOADED = 2.0  # seconds after which a keepalived that was told to read has read
 
 
@@ -35,15 +36,17 @@ class VrrpAnnouncer:
         own_addresses: Callable[[], frozenset[IPAddress]],
         lease: Lease,
         hold: int = 20,
+        pass_most: float = PASS_MOST,
     ) -> None:
         """`run_dir` is this driver's alone, and root's. Without an agent, keepalived gives the addresses up after half
-        of `hold` seconds, and the kernel after all of them. `own_addresses` tells the machine's.
+        of `hold` seconds, and the kernel after all of them; and so when no pass of the agent came for `pass_most`
+        seconds. `own_addresses` tells the machine's.
         """
         self._options, self._own_addresses, self._lease = options, own_addresses, lease
         self._heartbeat = Heartbeat(run_dir)
         self._daemon = VrrpDaemon(run_dir)
         self._held = HeldAddresses(options.interface)
-        self._guard = Guard(self._daemon, self._held, self._heartbeat, hold=hold)
+        self._guard = Guard(self._daemon, self._held, self._heartbeat, hold=hold, pass_most=pass_most)
         self._own: Mapping[int, IPAddress] = {}
 
     def start(self) -> None:

@@ -19,7 +19,6 @@ from bascule.model.errors import BasculeError
 
 LOOK = 0.1  # seconds between two looks
 _RENEW = 1.0  # seconds between two renewals of lifetimes
-PASS_MOST = 60.0  # seconds a pass of the agent takes at the most: after that it counts as dead
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -27,10 +26,15 @@ log = structlog.stdlib.get_logger(__name__)
 class Guard:
     """Runs in a thread, in the network namespace of whoever starts it. `lock` is held while it looks."""
 
-    def __init__(self, daemon: VrrpDaemon, held: HeldAddresses, heartbeat: Heartbeat, *, hold: int) -> None:
-        """`hold` is seconds: so long the kernel keeps an address that nobody renews; keepalived half as long."""
+    def __init__(
+        self, daemon: VrrpDaemon, held: HeldAddresses, heartbeat: Heartbeat, *, hold: int, pass_most: float
+    ) -> None:
+        """`hold` is seconds: so long the kernel keeps an address that nobody renews; keepalived half as long.
+
+        An agent from which no pass came for `pass_most` seconds counts as dead, although its guard lives.
+        """
         self._daemon, self._held, self._heartbeat = daemon, held, heartbeat
-        self._hold = hold
+        self._hold, self._pass_most = hold, pass_most
         self.lock = threading.RLock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -71,7 +75,7 @@ class Guard:
                 self.fence("keepalived was frozen")
             elif not self._daemon.is_running():
                 self.fence("keepalived was dead")
-            elif time.monotonic() - self._passed < PASS_MOST and time.monotonic() - self._renewed >= _RENEW:
+            elif time.monotonic() - self._passed < self._pass_most and time.monotonic() - self._renewed >= _RENEW:
                 self._renewed = time.monotonic()
                 self.beat()
                 if not self.renew():

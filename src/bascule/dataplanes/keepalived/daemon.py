@@ -10,14 +10,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bascule.dataplanes.keepalived.render import Configuration
 from bascule.dataplanes.keepalived.state import Running, parse
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
+from bascule.system.pid_files import PidFile
 
 PATIENCE = 15.0  # seconds for an answer: a thousand instances take most of a second on a slow machine
 _BEGIN = 5.0  # seconds after which one that was started is there
@@ -35,7 +36,8 @@ class Daemon:
         self._folder = folder
         self._file = folder / "keepalived.conf"
         self._log = folder / "keepalived.log"
-        self._parent, self._checker = folder / "keepalived.pid", folder / "checkers.pid"
+        self._parent = PidFile(folder / "keepalived.pid", str(self._file))
+        self._checker = PidFile(folder / "checkers.pid", str(self._file))
         # keepalived writes its answer to its TMPDIR.
         self._answer = folder / "answers" / "keepalived_check.data"
 
@@ -45,7 +47,7 @@ class Daemon:
         Raises SystemFailure when keepalived refuses the configuration; one that runs goes on with what it has.
         """
         notes = []
-        known, runs = self._read() == wanted.text, self._is_running(self._parent)
+        known, runs = self._read() == wanted.text, self._parent.is_running()
         if not (known and runs):
             require_scripts(wanted)
         if not known:
@@ -55,7 +57,7 @@ class Daemon:
             notes.append(f"Started keepalived in {self._folder.name}.")
         running = self.ask()
         if running.name != wanted.name:
-            self._signal(self._parent, signal.SIGHUP)
+            self._parent.send(signal.SIGHUP)
             running = self.ask(lambda running: running.name == wanted.name)
             notes.append(f"Had keepalived in {self._folder.name} read its configuration.")
         self._shorten()
@@ -66,7 +68,7 @@ class Daemon:
         begun = time.monotonic()
         deadline = begun + PATIENCE
         while time.monotonic() < deadline:
-            if time.monotonic() > begun + _BEGIN and not self._is_running(self._parent):
+            if time.monotonic() > begun + _BEGIN and not self._parent.is_running():
                 raise SystemFailure(f"keepalived has ended: read {self._log}.")
             # A question that comes while it starts is lost.
             text = self._ask_once(min(deadline, time.monotonic() + _QUESTION))
@@ -77,17 +79,17 @@ class Daemon:
 
     def stop(self) -> tuple[str, ...]:
         """End it; IPVS stays as it is. Returns a sentence if it ran."""
-        found = [each for each in (self._parent, self._checker) if self._is_running(each)]
+        found = [each for each in (self._parent, self._checker) if each.is_running()]
         for each in found:
             self._end(each)
-        for file in (self._parent, self._checker, self._file):
+        for file in (self._parent.path, self._checker.path, self._file):
             file.unlink(missing_ok=True)
         return (f"Stopped keepalived in {self._folder.name}.",) if found else ()
 
     def _start(self) -> None:
         # One whose parent was killed ends by itself, without touching IPVS; two would write the same table.
         self._end(self._checker)
-        for file in (self._parent, self._checker):
+        for file in (self._parent.path, self._checker.path):
             file.unlink(missing_ok=True)
         self._answer.parent.mkdir(parents=True, exist_ok=True)
         # In a session of its own, nobody's child. Debian's logs to syslog or to its output, which it would not flush.
@@ -101,7 +103,8 @@ class Daemon:
             "--check",
             "--dont-release-ipvs",
         ]
-        command += ["--use-file", str(self._file), "--pid", str(self._parent), "--checkers_pid", str(self._checker)]
+        command += ["--use-file", str(self._file), "--pid", str(self._parent.path)]
+        command += ["--checkers_pid", str(self._checker.path)]
         command += ["--log-console", "--log-detail", "--no-syslog"]
         try:
             with self._log.open("ab") as log:
@@ -137,9 +140,9 @@ class Daemon:
 
     def _ask_once(self, deadline: float) -> str | None:
         self._answer.unlink(missing_ok=True)
-        if not self._signal(self._checker, signal.SIGUSR1):
+        if not self._checker.send(signal.SIGUSR1):
             return None
-        while time.monotonic() < deadline and self._is_running(self._checker):
+        while time.monotonic() < deadline and self._checker.is_running():
             if self._answer.exists() and not self._is_writing():
                 return self._answer.read_text()
             time.sleep(_PAUSE)
@@ -147,44 +150,13 @@ class Daemon:
 
     def _is_writing(self) -> bool:
         with suppress(OSError, ValueError):
-            handles = Path("/proc", self._checker.read_text().strip(), "fd")
+            handles = Path("/proc", self._checker.path.read_text().strip(), "fd")
             return any(_target(each) == str(self._answer) for each in handles.iterdir())
         return False
 
-    def _is_running(self, file: Path) -> bool:
-        with self._opened(file) as process:
-            return process is not None
-
-    def _signal(self, file: Path, number: signal.Signals) -> bool:
-        with self._opened(file) as process, suppress(ProcessLookupError):
-            if process is not None:
-                signal.pidfd_send_signal(process, number)
-                return True
-        return False
-
-    def _end(self, file: Path) -> None:
+    def _end(self, file: PidFile) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + PATIENCE / 2
-            self._signal(file, number)
-            while self._is_running(file) and time.monotonic() < deadline:
-                time.sleep(_PAUSE)
-
-    @contextmanager
-    def _opened(self, file: Path) -> Iterator[int | None]:
-        """A handle of the process that a file names, if it is still the one: its command line has our configuration."""
-        process = None
-        with suppress(OSError, ValueError):
-            number = int(file.read_text())
-            process = os.pidfd_open(number)
-            words = Path("/proc", str(number), "cmdline").read_bytes().split(b"\0")
-            if str(self._file).encode() not in words:
-                os.close(process)
-                process = None
-        try:
-            yield process
-        finally:
-            if process is not None:
-                os.close(process)
+            file.end(number, PATIENCE / 2)
 
     def _shorten(self) -> None:
         if self._log.stat().st_size > _LOG_MOST:
