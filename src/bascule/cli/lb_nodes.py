@@ -10,6 +10,7 @@ from bascule.cli.output import Output, OutputOption, say, show_list, show_one
 from bascule.cli.parsers import labels_of
 from bascule.cli.session import admin, pick
 from bascule.model.data_planes import DataPlaneName
+from bascule.model.nodes import Silence
 
 node_app = typer.Typer(no_args_is_help=True, help="LB nodes: the machines that carry VIPs (for operators).")
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name or identifier of the LB node.")]
@@ -33,13 +34,18 @@ def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -
         "ENABLED": "enabled",
         "LOAD BALANCERS": "load_balancers",
         "DOMAIN": "failure_domain",
-        "SILENT SINCE": "silent_since",
-        "SILENCE": "silence",
         "ID": "id",
     }
     with admin(context) as client:
         found = client.lb_nodes.list_all()
+    if any(node.silent_since is not None for node in found):
+        columns |= {"SILENT SINCE": "silent_since", "": "silence"}
     show_list(output, found, columns, empty="No LB node yet: register one with 'bascule node create NAME'.")
+    if any(node.silence is Silence.HELD for node in found):
+        say(
+            "More LB nodes are silent than may be replaced at once, and none is replaced: see that the orchestrator"
+            " reaches them, and disable those that are gone for good."
+        )
 
 
 @node_app.command("show")
