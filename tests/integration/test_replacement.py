@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from uuid import UUID
+from ipaddress import IPv4Network
+from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,12 +14,15 @@ from sqlalchemy import select
 
 from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.patience import Patience
+from bascule.balancing.rebalancing import rebalance_some
 from bascule.balancing.silences import Silences
 from bascule.balancing.watch import Watch
+from bascule.model.addresses import AddressPool
 from bascule.model.nodes import LBNode, Silence
 from bascule.orchestration.pages import Pages
 from bascule.orchestration.queue import Queue
-from bascule.store import hypervisors, lb_nodes, load_balancers, placements
+from bascule.orchestration.worker import Worker
+from bascule.store import address_pools, hypervisors, lb_nodes, load_balancers, placements
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.expected_state import create_load_balancer, create_pool, mark_deleting
@@ -276,3 +280,65 @@ async def test_two_racks_again_when_one_returns(control: Control) -> None:
     await control.pass_time(0)
     assert others[0].name in control.placed()
     assert control.announcing() == control.placed()
+
+
+async def test_a_new_node_gets_its_share_when_asked(control: Control) -> None:
+    """Nothing moves by itself; asked, as many move as allowed, are served before they leave, and it ends even."""
+    fleet = NODES[:3]
+    with control.database.write() as connection:
+        lb_nodes.update(connection, replace(NODES[3], enabled=False))
+        address_pools.insert(connection, AddressPool(id=uuid4(), name="more", network=IPv4Network("198.51.100.0/28")))
+    await control.pass_time(0)
+    with control.database.write() as connection:
+        everything = [control.load_balancer_id]
+        everything += [create_load_balancer(connection, control.pool_id, now=0.0)[0] for _ in range(7)]
+    await control.pass_time(0)
+    assert sorted(loads(control).values()) == [4, 4, 8]  # two nodes of one rack share what the third one has
+    with control.database.write() as connection:
+        lb_nodes.update(connection, replace(NODES[0], failure_domain="d"))
+        lb_nodes.update(connection, NODES[3])
+    await control.pass_time(0)
+    assert sorted(loads(control).values()) == [4, 4, 8]
+    rounds = 0
+    while True:
+        with control.database.write() as connection:
+            done = rebalance_some(connection, at_most=2, now=control.clock.now())
+        assert done.moved <= 2
+        assert {node.name for node in fleet} & control.announcing()
+        if not done.moved:
+            break
+        rounds += 1
+        await control.pass_time(0)
+    assert done.left == 0
+    assert sorted(loads(control).values()) == [4, 4, 4, 4]
+    assert rounds == 2
+    for each in everything:
+        control.load_balancer_id = each
+        assert control.announcing() == control.placed()
+
+
+def loads(control: Control) -> dict[UUID, int]:
+    """How many load balancers each node shall carry."""
+    with control.database.read() as connection:
+        return placements.loads(connection)
+
+
+async def test_workers_side_by_side_place_evenly(control: Control) -> None:
+    """Workers of one process that place at the same moment know of each other's decisions."""
+    with control.database.write() as connection:
+        for node in NODES:
+            lb_nodes.update(connection, replace(node, failure_domain=""))
+        address_pools.insert(connection, AddressPool(id=uuid4(), name="more", network=IPv4Network("198.51.100.0/28")))
+        for _ in range(11):
+            create_load_balancer(connection, control.pool_id, now=0.0)
+    reconciler = control.reconciler()
+    workers = [control.worker(reconciler, name=f"worker-{number}") for number in range(4)]
+
+    async def work(worker: Worker) -> None:
+        while await worker.run_once():
+            pass
+
+    await asyncio.gather(*(work(worker) for worker in workers))
+    found = loads(control)
+    assert sum(found.values()) == 24
+    assert max(found.values()) - min(found.values()) <= 1

@@ -124,6 +124,19 @@ def _enable(context: typer.Context, node: str, output: Output, *, enabled: bool)
         show_one(output, client.lb_nodes.update(found.id, enabled=enabled))
 
 
+@node_app.command("rebalance", epilog="Example: bascule node rebalance --at-most 20")
+def rebalance_nodes(
+    context: typer.Context,
+    *,
+    at_most: Annotated[int, typer.Option(min=1, max=1000, help="Load balancers that move at the same time.")] = 10,
+) -> None:
+    """Move load balancers from full nodes to emptier ones, as after a node was added: nothing moves by itself."""
+    with admin(context) as client:
+        done = client.lb_nodes.rebalance(at_most)
+    sentence = f"{done.moved} load balancers move, {done.under_way} were moving already."
+    say(f"{sentence} {done.left} moves are left: ask again when these are done." if done.left else sentence)
+
+
 @node_app.command("delete")
 def delete_node(
     context: typer.Context,

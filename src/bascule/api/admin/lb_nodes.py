@@ -9,12 +9,13 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from bascule.api.context import Ctx
+from bascule.balancing.rebalancing import rebalance_some
 from bascule.model.errors import InUse
 from bascule.model.nodes import Agent, LBNode, Silence
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, lb_nodes, load_balancers, placements
 from bascule.store.times import from_seconds
-from bascule.wire.admin_v1 import LBNodeCreate, LBNodesView, LBNodeUpdate, LBNodeView
+from bascule.wire.admin_v1 import LBNodeCreate, LBNodesView, LBNodeUpdate, LBNodeView, Rebalance, RebalanceView
 
 router = APIRouter(prefix="/admin/v1/lb-nodes", tags=["operators: LB nodes"])
 
@@ -44,6 +45,17 @@ def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
         lb_nodes.insert(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was registered")
     return _view(node, 0)
+
+
+@router.post(":rebalance", status_code=202)
+def rebalance_lb_nodes(context: Ctx, body: Rebalance) -> RebalanceView:
+    """Move load balancers from full LB nodes to emptier ones, as after one was added: nothing moves for that by itself.
+
+    Ask again until nothing is left: then nodes carry the same number, within one, as far as load balancers allow it.
+    """
+    with context.database.write() as connection:
+        done = rebalance_some(connection, at_most=body.at_most, now=context.clock.now())
+    return RebalanceView(moved=done.moved, under_way=done.under_way, left=done.left)
 
 
 @router.get("/{id}")
