@@ -91,9 +91,12 @@ def set_node(
     failure_domain: Annotated[str | None, typer.Option(help="Nodes that may die together.")] = None,
     agent_url: Annotated[str | None, typer.Option(help="Where its agent answers.")] = None,
     label: NodeLabelsOption = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="It has no label any more.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Change what is known of a node; load balancers that its data plane cannot carry move to others."""
+    """Change what is known of a node; load balancers that it may not carry any more move to others."""
+    if label and no_labels:
+        raise typer.BadParameter("Say --label or --no-labels.")
     with admin(context) as client:
         found = pick(client.lb_nodes.list_all(), node, "LB node")
         changed = client.lb_nodes.update(
@@ -101,7 +104,7 @@ def set_node(
             data_plane=data_plane,
             failure_domain=failure_domain,
             agent_url=agent_url,
-            labels=labels_of(label),
+            labels={} if no_labels else labels_of(label),
         )
     show_one(output, changed)
 
