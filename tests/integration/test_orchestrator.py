@@ -78,11 +78,11 @@ class ControlPlane:
             database=self.database, agents=self.agents, clock=self.clock, queue=self.queue, missed=self.missed
         )
 
-    def worker(self) -> Worker:
-        """A new process, with nothing remembered."""
-        reconciler = self.reconciler()
+    def worker(self, reconciler: LoadBalancerReconciler | None = None, name: str = "test") -> Worker:
+        """A new process, with nothing remembered, or one of several workers in a process."""
+        reconciler = reconciler or self.reconciler()
         return Worker(
-            name="test",
+            name=name,
             reconcilers={reconciler.kind: reconciler},
             tables=orchestration,
             transaction=self.database.write,

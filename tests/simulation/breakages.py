@@ -19,8 +19,10 @@ from bascule.balancing import desired, reconciler
 from bascule.balancing import plan as planning
 from bascule.balancing.events import Converge, Event, Remove
 from bascule.balancing.inventory import Inventory
+from bascule.balancing.patience import Patience
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.model.configurations import ForwardingRule
+from bascule.model.nodes import LBNode
 from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.queue import Claim, Entity, Queue
 from bascule.orchestration.reconciler import Decision
@@ -151,6 +153,34 @@ def silent_nodes_are_not_waited_for() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def nobody_counts_who_is_silent() -> Iterator[None]:
+    """However many LB nodes are silent, all are replaced."""
+    with patch.object(Patience, "most", lambda _self, nodes: len(nodes)):
+        yield
+
+
+@contextmanager
+def nodes_are_left_before_others_serve() -> Iterator[None]:
+    """What was replaced stops before its replacement begins."""
+    real = planning.plan
+
+    def plan(event: Event) -> Job:
+        if not isinstance(event, Converge) or not event.leaving:
+            return real(event)
+        return sequence(event.name, planning._leave(event.leaving), real(replace(event, leaving=())))
+
+    with patch.object(reconciler, "plan", plan):
+        yield
+
+
+@contextmanager
+def racks_are_all_one() -> Iterator[None]:
+    """Placement takes no heed of failure domains."""
+    with patch.object(LBNode, "domain", property(lambda node: str(node.id))):
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Breakage:
     """What is broken, the rule by which the simulation finds it, and seeds of which one does."""
@@ -168,12 +198,17 @@ BREAKAGES = {
         draining_instances_lose_their_rules, "rules before traffic", range(60)
     ),
     "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
-    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(58, 160)),
+    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(1, 160)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
     "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(32, 52), SLEEPY),
     "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
     "silent nodes are not waited for": Breakage(
-        silent_nodes_are_not_waited_for, "one holder per address", range(4, 160)
+        silent_nodes_are_not_waited_for, "one holder per address", range(7, 160)
     ),
+    "nobody counts who is silent": Breakage(nobody_counts_who_is_silent, "few are replaced", range(21, 80)),
+    "nodes are left before others serve": Breakage(
+        nodes_are_left_before_others_serve, "served by as many", range(2, 60)
+    ),
+    "racks are all one": Breakage(racks_are_all_one, "convergence", range(2, 20)),
 }

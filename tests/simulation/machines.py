@@ -250,6 +250,9 @@ class LBMachine(Machine):
         super().__init__(overseer, chance)
         self.node, self.name, self._probe = node, node.name, probe
         self.enabled = True
+        self.was_disabled = False
+        # The load balancers that its disk tells it to announce, as the rules saw it last.
+        self.told: frozenset[UUID] = frozenset()
         # Where its kernel sends packets, as the rules saw it last.
         self.traffic: frozenset[Match] = frozenset()
         self._agent: LBAgent | None = None

@@ -6,8 +6,10 @@ import asyncio
 from random import Random
 
 from bascule.balancing.missed import Missed
+from bascule.balancing.patience import Patience
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
+from bascule.balancing.silences import Silences
 from bascule.balancing.watch import Watch
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.glance import Glance
@@ -23,6 +25,7 @@ from tests.simulation.world import ProcessClock, World
 
 LEASE = 5.0  # seconds
 SWEEP = 15.0
+PATIENCE = Patience(after=3.0, share=0.34)  # shorter than most silences; one of three LB nodes at once
 POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
 
 
@@ -86,6 +89,7 @@ class Orchestrator:
             sweep=SWEEP,
             reports=reports,
             missed=missed,
+            silences=Silences(database=database, clock=clock, patience=PATIENCE),
         )
         for run in (*(worker.run() for worker in workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))

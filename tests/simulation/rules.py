@@ -16,6 +16,9 @@ from tests.simulation.machines import HostMachine, LBMachine, Machine, Match
 
 _QUEUE = "SELECT entity_id, epoch, requested, done, lease_until FROM reconciliations"
 _HELD = "SELECT b.id, e.address FROM load_balancers b LEFT JOIN elastic_ips e ON e.load_balancer_id = b.id"
+_STATE = "SELECT state FROM load_balancers WHERE id = ?"
+_DEAD = "SELECT count(*) FROM lb_nodes WHERE silence = 'replaced' AND enabled"
+_DEAD_MOST = 1  # of three
 _LEAKED = "SELECT address FROM elastic_ips WHERE managed AND load_balancer_id IS NULL"
 
 
@@ -68,6 +71,9 @@ class Rules:
             self.epochs[key] = epoch
         self._leases = leases
         self._addresses()
+        dead = self._raw.execute(_DEAD).fetchone()[0]
+        if dead > _DEAD_MOST:
+            raise Broken("few are replaced", f"{dead} LB nodes count as dead at once")
 
     def _next(self, key: UUID, found: Lease, now: float) -> Lease:
         before = self._leases.get(key)
@@ -124,12 +130,29 @@ class Rules:
         if stale and last is not None:
             raise Broken("fencing", f"{machine.name} obeyed {version} for {load_balancer_id} after {last[0]}")
         machine.known[load_balancer_id] = (version, removal)
+        if isinstance(machine, LBMachine):
+            before, machine.told = machine.told, told(machine)
+            if load_balancer_id in before - machine.told and version.epoch == self.epochs.get(load_balancer_id):
+                self._left(machine, load_balancer_id)
         if version.epoch > machine.excused.get(load_balancer_id, version.epoch):
             del machine.excused[load_balancer_id]
+
+    def _left(self, node: LBMachine, load_balancer_id: UUID) -> None:
+        """A node announces it no more, by command: as many others must have been told to, whom no fault excuses."""
+        row = self._raw.execute(_STATE, (str(load_balancer_id),)).fetchone()
+        if row is None or row[0] == "deleting" or node.excuses(load_balancer_id):
+            return
+        least = 1 if node.was_disabled else 2
+        others = [each for each in self._nodes.values() if each is not node]
+        serving = sum(load_balancer_id in each.told or each.excuses(load_balancer_id) for each in others)
+        if serving < least:
+            raise Broken("served by as many", f"{node.name} leaves {load_balancer_id} to {serving} others")
 
     def excuse(self, machine: Machine) -> None:
         """Whatever was said until now may be forgotten or undone by this machine."""
         machine.excused = dict(self.epochs)
+        if isinstance(machine, LBMachine):
+            machine.told = told(machine)
 
     # Traffic
 
@@ -184,6 +207,11 @@ class Rules:
             for match in sorted(gone & node.traffic, key=str):
                 if not self._excused(node, match):
                     raise Broken("rules before traffic", f"{host.name} drops {match[3]}, {node.name} sends to it")
+
+
+def told(node: LBMachine) -> frozenset[UUID]:
+    """The load balancers that its disk tells it to announce."""
+    return frozenset(each.load_balancer_id for each in node.orders.configurations if each.announced)
 
 
 def match_of(rule: ForwardingRule) -> Match:

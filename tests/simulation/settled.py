@@ -9,6 +9,7 @@ from bascule.model.addresses import IPAddress
 from bascule.model.configurations import ForwardingRule
 from bascule.model.instance_pools import InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState, ServiceState
+from bascule.model.nodes import LBNode
 from bascule.model.placements import NODES_PER_LOAD_BALANCER
 from bascule.store import instance_pools, load_balancers, placements
 from bascule.store.database import Database
@@ -54,16 +55,18 @@ def _differences(world: World, users: Users) -> Iterator[str]:
         yield "an address is held by nobody"
     by_id = {balancer.id: balancer for balancer in balancers}
     for balancer in balancers:
-        yield from _recorded(balancer, sum(balancer.id in ids for ids in placed.values()))
+        yield from _recorded(balancer, [world.nodes[each].node for each, ids in placed.items() if balancer.id in ids])
     for node_id, node in world.nodes.items():
         carried = [by_id[identifier] for identifier in sorted(placed.get(node_id, frozenset()))]
         yield from _on_node(node, carried, pools)
     yield from _on_hosts(world, balancers, pools)
 
 
-def _recorded(balancer: LoadBalancer, nodes: int) -> Iterator[str]:
-    if nodes != NODES_PER_LOAD_BALANCER:
-        yield f"{balancer.id} is on {nodes} LB nodes"
+def _recorded(balancer: LoadBalancer, nodes: list[LBNode]) -> Iterator[str]:
+    if len(nodes) != NODES_PER_LOAD_BALANCER:
+        yield f"{balancer.id} is on {len(nodes)} LB nodes"
+    if len({node.failure_domain for node in nodes}) != len(nodes):
+        yield f"{balancer.id} is in one failure domain"
     if balancer.state is not LoadBalancerState.RUNNING:
         yield f"{balancer.id} is {balancer.state}"
     if any(service.state is not ServiceState.RUNNING for service in balancer.services):

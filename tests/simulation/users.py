@@ -32,6 +32,7 @@ from tests.simulation.world import ProcessClock, World
 
 DRAIN_DEADLINE = 8.0  # seconds; some drains are over in the midst of trouble, and some after it
 LOAD_BALANCERS_MOST = 4  # as many as there are addresses: a freed one is given away at once
+RACKS = ("left", "left", "right")  # of the LB nodes
 PORTS = (80, 81, 443)
 TRANSPORTS = ("tcp", "udp")
 _WISHES = {
@@ -52,8 +53,9 @@ def furnish(engines: Engines) -> None:
     agent = {"agent-url": "http://192.0.2.1:7701", "agent-token": "a-token-of-an-agent"}
     network = {"name": "public", "network": "203.0.113.0/30"}
     admin_address_pools.create_address_pool(context, admin_v1.AddressPoolCreate.model_validate(network))
-    for number in (1, 2, 3):
-        admin_nodes.create_lb_node(context, admin_v1.LBNodeCreate.model_validate({"name": f"lb{number}", **agent}))
+    for number, rack in enumerate(RACKS, 1):
+        node = {"name": f"lb{number}", "failure-domain": rack, **agent}
+        admin_nodes.create_lb_node(context, admin_v1.LBNodeCreate.model_validate(node))
     for number in (1, 2):
         body = admin_v1.HypervisorCreate.model_validate({"name": f"hv{number}", **agent})
         admin_hypervisors.create_hypervisor(context, body)

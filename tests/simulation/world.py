@@ -160,7 +160,9 @@ class World:
     def look_at_nodes(self) -> None:
         """Which LB nodes operators have enabled now."""
         for identifier, enabled in self.engines.raw.execute("SELECT id, enabled FROM lb_nodes"):
-            self.nodes[UUID(identifier)].enabled = bool(enabled)
+            node = self.nodes[UUID(identifier)]
+            node.enabled = bool(enabled)
+            node.was_disabled |= not enabled
 
     def look_at_instances(self) -> None:
         """Where instances are now."""

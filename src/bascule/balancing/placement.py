@@ -36,7 +36,8 @@ class Wish:
 
     def fits(self, node: LBNode) -> bool:
         """Whether it may be there at all."""
-        return node.enabled and node.data_plane in self.carriers and self.affinity.items() <= node.labels.items()
+        labelled = not self.affinity or self.affinity.items() <= node.labels.items()
+        return node.enabled and node.data_plane in self.carriers and labelled
 
 
 def place(
@@ -56,6 +57,9 @@ def place(
     be left, but answer and carry it still: one of them is better than a silent one. A node that is silent and
     runs none of the carriers is kept beside the chosen ones until it can be told to let go.
     """
+    here = [node for node in candidates if node.id in current]
+    if not returning and not current & lost and _at_rest(wish, here):
+        return frozenset(node.id for node in here)  # of many load balancers all but a few
     fit = {node.id: node for node in candidates if wish.fits(node)}
     able = [node for node in fit.values() if node.id in reachable]
     order = _Order(wish, loads)
@@ -69,6 +73,10 @@ def place(
     chosen = _spread(wish, chosen, able, reachable, order)
     misfits = {node.id for node in candidates if node.enabled and node.data_plane not in wish.carriers}
     return frozenset(node.id for node in chosen) | ((misfits & current) - reachable)
+
+
+def _at_rest(wish: Wish, chosen: list[LBNode]) -> bool:
+    return len(chosen) == wish.wanted and all(map(wish.fits, chosen)) and meetings(wish, chosen) == (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

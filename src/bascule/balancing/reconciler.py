@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import cast
 from uuid import UUID
@@ -12,7 +11,7 @@ from sqlalchemy import Connection
 from bascule.balancing import expectation
 from bascule.balancing.comparison import differing
 from bascule.balancing.decide import decide
-from bascule.balancing.events import Converge, Event
+from bascule.balancing.events import Event
 from bascule.balancing.expectation import Fleet
 from bascule.balancing.hands import Agents, BalancingAction, Hands
 from bascule.balancing.inventory import Inventory
@@ -20,7 +19,6 @@ from bascule.balancing.missed import Missed
 from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
-from bascule.balancing.steps.records import RecordPlacements
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
@@ -38,8 +36,6 @@ from bascule.store import (
 )
 from bascule.store.changes import ENTITY_KIND
 from bascule.store.database import Database
-
-_SOON_RECORDED = 30.0  # seconds; a run that has not written its placements until then failed
 
 
 class LoadBalancerReconciler:
@@ -61,7 +57,6 @@ class LoadBalancerReconciler:
         self._reports = Reports(agents, clock) if reports is None else reports
         self._missed = Missed() if missed is None else missed
         self._database, self._clock, self._queue = database, clock, queue
-        self._decided: dict[UUID, tuple[float, frozenset[UUID]]] = {}
         self._agents = NotedAgents(agents, self._reports.commanded)
 
     async def inventory(self, claim: Claim) -> Inventory | None:
@@ -74,24 +69,10 @@ class LoadBalancerReconciler:
             nodes, hosts = lb_nodes.list_all(connection), hypervisors.list_all(connection)
         fleet = await self._fleet(nodes, hosts)
         self._note_silence(fleet, [load_balancer_id])
-        loads = self._loads(load_balancer_id)
-        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
-
-    def _loads(self, load_balancer_id: UUID) -> Counter[UUID]:
-        """How many load balancers each LB node shall carry, with what workers of this process have only decided.
-
-        Read last: until `decide` nobody else in this process gets a turn, and two load balancers do not both go to the
-        node that was the emptiest.
-        """
-        self._decided.pop(load_balancer_id, None)
-        now = self._clock.now()
-        self._decided = {key: each for key, each in self._decided.items() if 0 <= now - each[0] < _SOON_RECORDED}
+        # Last: nobody else in this process gets a turn until what is decided is recorded, and spreads are even.
         with self._database.read() as connection:
-            loads = Counter(placements.loads(connection))
-            recorded = placements.of_many(connection, list(self._decided))[0] if self._decided else {}
-        for each, (_, nodes) in self._decided.items():
-            loads.update(nodes - recorded.get(each, frozenset()))
-        return loads
+            loads = placements.loads(connection)
+        return expectation.inventory(found, fleet, load_balancer_id, epoch=claim.epoch, loads=loads)
 
     async def settled(self, entities: Sequence[Entity]) -> frozenset[Entity]:
         """Those that are as they should be: all rows in a fixed number of queries, every agent asked at most once."""
@@ -118,11 +99,8 @@ class LoadBalancerReconciler:
                 self._missed.add(node_id, load_balancer_id)
 
     def decide(self, inventory: Inventory) -> Decision[Event]:
-        """See `bascule.balancing.decide`. Remembers where it is to be placed until the next run knows it."""
-        decision = decide(inventory)
-        if isinstance(decision.event, Converge) and decision.event.placements is not None:
-            self._decided[inventory.load_balancer.id] = self._clock.now(), decision.event.placements.nodes
-        return decision
+        """Pure: see `bascule.balancing.decide`."""
+        return decide(inventory)
 
     def plan(self, event: Event) -> Job:
         """Pure: see `bascule.balancing.plan`."""
@@ -130,8 +108,6 @@ class LoadBalancerReconciler:
 
     async def perform(self, claim: Claim, action: Action) -> object:
         """Let the step act, with transactions that the lease fences. Returns what the step observed."""
-        if not isinstance(action, RecordPlacements):
-            self._decided.pop(UUID(claim.entity.id), None)  # recorded by now, or nothing was to be recorded
         hands = Hands(
             claim=claim,
             agents=self._agents,

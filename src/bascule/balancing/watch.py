@@ -1,8 +1,9 @@
 """Watch the agents: keep the health the API shows, and ask for a reconciliation at every doubt.
 
-Doubts: a node appears, answers again after silence, or was restarted; a load balancer is missing where it is placed,
-is not announced, is carried by a node that should not or has not confirmed that it does not, or was reconciled without
-a node that answers now. What was deleted while a node was silent is taken off it. Drains end here, too (`drains`).
+Doubts: a node appears, answers again after silence, was restarted, or has been silent for so long that it counts as
+dead; a load balancer is missing where it is placed, is not announced, is carried by a node that should not or has not
+confirmed that it does not, or was reconciled without a node that answers now. What was deleted while a node was silent
+is taken off it. Drains end here, too (`drains`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from bascule.balancing.drains import Drains
 from bascule.balancing.hands import Agents
 from bascule.balancing.missed import Missed
 from bascule.balancing.noted_agents import NotedAgents
+from bascule.balancing.patience import Patience
 from bascule.balancing.records import Records
 from bascule.balancing.reports import Reports, Seen
+from bascule.balancing.silences import Silences
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.balancing.sweep import Sweep, ask
 from bascule.events.messages import NodeReport
@@ -55,6 +58,7 @@ class Watch:
         reports: Reports | None = None,
         missed: Missed | None = None,
         publish: Callable[[NodeReport], Awaitable[None]] | None = None,
+        silences: Silences | None = None,
     ) -> None:
         self._reports = Reports(agents, clock) if reports is None else reports
         self._missed, self._publish = Missed() if missed is None else missed, publish
@@ -63,6 +67,7 @@ class Watch:
         self._sweep = Sweep(database=database, reports=self._reports, clock=clock, period=sweep)
         self._records = Records(database, clock)
         self._drains = Drains(database, clock)
+        self._silences = silences or Silences(database=database, clock=clock, patience=Patience())
         self._seen: dict[UUID, float | None] = {}
         self._looked_at: dict[UUID, int] = {}
         self._all_looked_at = float("-inf")
@@ -92,7 +97,10 @@ class Watch:
         seen.update(zip(hosts, host_reports, strict=True))
         reports = {node: each.report for node, each in seen.items()}
         await self._publish_all(reports, now)
-        change = self._change(reports)
+        answering = {node.id for node, each in of_nodes.items() if each.report is not None}
+        # First: it lets workers replace a node that counts as dead, which the comparison then asks for.
+        dead = self._silences.note(nodes, answering)
+        change = self._change(reports) or dead
         if change:
             log.info("comparing every load balancer", reason=change)
         await self._records.keep(of_nodes)

@@ -10,6 +10,7 @@ from bascule.cli.output import Output, OutputOption, say, show_list, show_one
 from bascule.cli.parsers import labels_of
 from bascule.cli.session import admin, pick
 from bascule.model.data_planes import DataPlaneName
+from bascule.model.nodes import Silence
 
 node_app = typer.Typer(no_args_is_help=True, help="LB nodes: the machines that carry VIPs (for operators).")
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name or identifier of the LB node.")]
@@ -34,13 +35,18 @@ def list_nodes(context: typer.Context, *, output: OutputOption = Output.TABLE) -
         "DRAINS UNTIL": "drain_until",
         "LOAD BALANCERS": "load_balancers",
         "DOMAIN": "failure_domain",
-        "SILENT SINCE": "silent_since",
-        "SILENCE": "silence",
         "ID": "id",
     }
     with admin(context) as client:
         found = client.lb_nodes.list_all()
+    if any(node.silent_since is not None for node in found):
+        columns |= {"SILENT SINCE": "silent_since", "": "silence"}
     show_list(output, found, columns, empty="No LB node yet: register one with 'bascule node create NAME'.")
+    if any(node.silence is Silence.HELD for node in found):
+        say(
+            "More LB nodes are silent than may be replaced at once, and none is replaced: see that the orchestrator"
+            " reaches them, and disable those that are gone for good."
+        )
 
 
 @node_app.command("show")
@@ -86,9 +92,12 @@ def set_node(
     failure_domain: Annotated[str | None, typer.Option(help="Nodes that may die together.")] = None,
     agent_url: Annotated[str | None, typer.Option(help="Where its agent answers.")] = None,
     label: NodeLabelsOption = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="It has no label any more.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Change what is known of a node; load balancers that its data plane cannot carry move to others."""
+    """Change what is known of a node; load balancers that it may not carry any more move to others."""
+    if label and no_labels:
+        raise typer.BadParameter("Say --label or --no-labels.")
     with admin(context) as client:
         found = pick(client.lb_nodes.list_all(), node, "LB node")
         changed = client.lb_nodes.update(
@@ -96,7 +105,7 @@ def set_node(
             data_plane=data_plane,
             failure_domain=failure_domain,
             agent_url=agent_url,
-            labels=labels_of(label),
+            labels={} if no_labels else labels_of(label),
         )
     show_one(output, changed)
 
@@ -117,6 +126,19 @@ def _enable(context: typer.Context, node: str, output: Output, *, enabled: bool)
     with admin(context) as client:
         found = pick(client.lb_nodes.list_all(), node, "LB node")
         show_one(output, client.lb_nodes.update(found.id, enabled=enabled))
+
+
+@node_app.command("rebalance", epilog="Example: bascule node rebalance --at-most 20")
+def rebalance_nodes(
+    context: typer.Context,
+    *,
+    at_most: Annotated[int, typer.Option(min=1, max=1000, help="Load balancers that move at the same time.")] = 10,
+) -> None:
+    """Move load balancers from full nodes to emptier ones, as after a node was added: nothing moves by itself."""
+    with admin(context) as client:
+        done = client.lb_nodes.rebalance(at_most)
+    sentence = f"{done.moved} load balancers move, {done.under_way} were moving already."
+    say(f"{sentence} {done.left} moves are left: ask again when these are done." if done.left else sentence)
 
 
 @node_app.command("delete")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bascule.client.transport import Transport, body_of
 from bascule.model.data_planes import DataPlaneName
-from bascule.wire.admin_v1 import LBNodesView, LBNodeView
+from bascule.wire.admin_v1 import LBNodesView, LBNodeView, RebalanceView
 
 
 class LBNodes:
@@ -50,6 +50,11 @@ class LBNodes:
     def update(self, node_id: UUID, **given: object) -> LBNodeView:
         """Change what is given, by the names of `create`."""
         return LBNodeView.model_validate(self._transport.put(f"/admin/v1/lb-nodes/{node_id}", body_of(**given)))
+
+    def rebalance(self, at_most: int = 10) -> RebalanceView:
+        """Let so many load balancers move from full nodes to emptier ones at the same time."""
+        answer = self._transport.post("/admin/v1/lb-nodes:rebalance", body_of(at_most=at_most))
+        return RebalanceView.model_validate(answer)
 
     def delete(self, node_id: UUID, *, dead: bool = False) -> None:
         """Forget an LB node. Raises InUse until it is disabled, and carries nothing or is `dead`."""

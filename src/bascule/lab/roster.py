@@ -97,7 +97,11 @@ def orchestrator_program(lab: Lab, number: int = 1) -> Program:
         command=_module("bascule.programs.orchestrator"),
         environment=_database(lab)
         | _events(lab)
-        | {"BASCULE_WORKER_NAME": f"lab-{lab.name}{title}", "BASCULE_AUDIT_INTERVAL": "5"},
+        | {
+            "BASCULE_WORKER_NAME": f"lab-{lab.name}{title}",
+            "BASCULE_AUDIT_INTERVAL": "5",
+            "BASCULE_REPLACE_AFTER": str(lab.shape.replace_after),
+        },
     )
 
 

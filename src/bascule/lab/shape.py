@@ -74,7 +74,8 @@ class Shape:
     """What can be chosen about a lab; `usual_forwarding` says which forwarding suits a data plane.
 
     `check_interval` is in seconds, and how long a health check waits for its answer too. Without `ipv6` there is IPv4
-    only, as with a data plane that carries nothing else. PostgreSQL and Kafka run beside the orchestrators.
+    only, as with a data plane that carries nothing else. PostgreSQL and Kafka run beside the orchestrators. An LB node
+    that is silent for `replace_after` seconds is replaced.
     """
 
     underlay_mtu: int = 1600
@@ -91,6 +92,7 @@ class Shape:
     events: EventsFrom = EventsFrom.NONE
     orchestrators: int = 1
     bfd: Bfd = Bfd()
+    replace_after: float = 300.0
 
     @property
     def families(self) -> tuple[int, ...]:

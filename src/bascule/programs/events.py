@@ -36,8 +36,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What to run beside the workers, and where the watch publishes agents' reports."""
+    """What to run beside the workers, where the watch publishes agents' reports, and the numbers that are shown."""
 
+    registry: CollectorRegistry
     inside: InProcessBus
     outside: tuple[Bus, ...]
     work: tuple[Coroutine[None, None, None], ...]
@@ -75,7 +76,7 @@ def hearing(settings: OrchestratorSettings, database: Database, clock: Clock, ag
     stop_showing = _show(settings.metrics_listen, registry) if settings.metrics_listen else None
     on_request = AuditsOnRequest(database=database, agents=agents, clock=clock, auditor=auditor)
     work = (inside.consume(REPORTS, auditor.take), auditor.run(), on_request.run(), *listening)
-    return Hearing(inside, buses, work, stop_showing)
+    return Hearing(registry, inside, buses, work, stop_showing)
 
 
 def _listen(

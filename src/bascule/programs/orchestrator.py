@@ -8,13 +8,16 @@ import structlog
 
 from bascule.balancing.agent_client import HttpAgents
 from bascule.balancing.missed import Missed
+from bascule.balancing.patience import Patience
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
+from bascule.balancing.silences import Silences
 from bascule.balancing.watch import Watch
 from bascule.orchestration.apprise_notifier import AppriseNotifier
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.journal import Retention
 from bascule.orchestration.orchestrator import Orchestrator, until_told_to_stop
+from bascule.orchestration.pages import Pages
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
 from bascule.programs.events import hearing
@@ -65,6 +68,13 @@ async def run(settings: OrchestratorSettings) -> None:
         reports=reports,
         missed=missed,
         publish=heard.publish,
+        silences=Silences(
+            database=database,
+            clock=clock,
+            patience=Patience(after=settings.replace_after, share=settings.replace_share),
+            pages=Pages(orchestration) if settings.page_urls else None,
+            registry=heard.registry,
+        ),
     )
     log.info("orchestrator started", workers=settings.workers, receivers=sorted(notifier.receivers))
     await until_told_to_stop(orchestrator.run(), watch.run(), *heard.work)

@@ -105,6 +105,10 @@ class OrchestratorSettings(ControlPlaneSettings, KafkaSettings):
     """Every load balancer is compared with its nodes once in so many seconds, and reconciled when they differ."""
     watch_interval: float = Field(default=1.0, gt=0)
     """Seconds between two looks at the agents."""
+    replace_after: float = Field(default=300.0, gt=0)
+    """Seconds of silence after which an LB node counts as dead: others take over what it carries."""
+    replace_share: float = Field(default=0.25, gt=0, le=1)
+    """The part of all LB nodes that may count as dead at once, one at least; when more are silent, none is replaced."""
     lease_duration: float = Field(default=15.0, gt=0)
     """Seconds after which another worker takes over from one that died."""
     page_after: int = Field(default=5, ge=1)

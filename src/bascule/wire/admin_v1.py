@@ -85,6 +85,20 @@ class LBNodesView(View):
     lb_nodes: list[LBNodeView]
 
 
+class Rebalance(Body):
+    """At most so many load balancers move at the same time, with those that are moving already."""
+
+    at_most: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class RebalanceView(View):
+    """How many load balancers move now, how many were moving already, and how many moves are left for later."""
+
+    moved: int
+    under_way: int
+    left: int
+
+
 class HypervisorCreate(Body):
     """`agent-token` is the token that the hypervisor agent wants."""
 

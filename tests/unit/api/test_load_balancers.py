@@ -197,3 +197,30 @@ def test_states_that_workers_write_are_shown(api: Installation) -> None:
         services.set_states(connection, UUID(load_balancer), ServiceState.RUNNING)
     shown = api.users.get(f"/v2/load-balancer/{load_balancer}").json()
     assert (shown["state"], shown["services"][0]["state"]) == ("running", "running")
+
+
+def test_where_it_shall_be_reads_back_and_is_left_out_while_nothing_is_asked(api: Installation) -> None:
+    """Nodes, affinity and group are shown when given, kept by other changes, and gone after a reset."""
+    node = api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"]
+    assert api.operators.put(f"/admin/v1/lb-nodes/{node}", json={"labels": {"net": "10g"}}).status_code == 200
+    asked = {"node-count": 3, "affinity": {"net": "10g"}, "anti-affinity": "shop"}
+    path = f"/v2/load-balancer/{api.load_balancer(**asked)}"
+    reference(api.users.put(path, json={"name": "new"}))
+    shown = api.users.get(path).json()
+    assert {name: shown.get(name) for name in asked} == asked
+    for field in asked:
+        reference(api.users.delete(f"{path}/{field}"))
+    assert not api.users.get(path).json().keys() & asked.keys()
+    assert not api.users.get(f"/v2/load-balancer/{api.load_balancer()}").json().keys() & asked.keys()
+
+
+def test_an_affinity_that_no_node_has_is_refused(api: Installation) -> None:
+    """When it is asked for, by its field; one that is there already hinders no other change."""
+    node = api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"]
+    api.operators.put(f"/admin/v1/lb-nodes/{node}", json={"labels": {"net": "10g"}})
+    path = f"/v2/load-balancer/{api.load_balancer(affinity={'net': '10g'})}"
+    refused = api.users.put(path, json={"affinity": {"net": "1g"}})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (409, "affinity")
+    assert "net=1g" in refused.json()["detail"]
+    api.operators.put(f"/admin/v1/lb-nodes/{node}", json={"labels": {}})
+    reference(api.users.put(path, json={"name": "new", "affinity": {"net": "10g"}}))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
+from bascule.model.nodes import Silence
 from bascule.orchestration.queue import Priority
-from bascule.store import drift_findings, drift_quarantines, placements
+from bascule.store import drift_findings, drift_quarantines, lb_nodes, placements
 from bascule.store.tables import orchestration
 from tests.unit.api.installation import Installation, created
 
@@ -184,3 +185,33 @@ def test_quarantines_are_listed_shown_with_their_findings_and_released(api: Inst
         reasons = connection.execute(select(orchestration.reconciliations.c.reasons)).scalars().one()
     assert "released from quarantine on lb-1" in reasons
     assert api.operators.post(f"/admin/v1/drift/quarantines/{uuid4()}/release", json={}).status_code == 404
+
+
+def test_a_silent_node_is_shown_with_what_becomes_of_it(api: Installation) -> None:
+    """Since when, and that it is replaced; nothing of the kind while it answers."""
+    path = "/admin/v1/lb-nodes"
+    (node,) = api.operators.get(path).json()["lb-nodes"]
+    assert (node["silent-since"], node["silence"]) == (None, "")
+    with api.database.write() as connection:
+        lb_nodes.set_silence(connection, UUID(node["id"]), 0.0, Silence.REPLACED)
+    (node,) = api.operators.get(path).json()["lb-nodes"]
+    assert (node["silent-since"][:10], node["silence"]) == ("1970-01-01", "replaced")
+    assert api.operators.get(f"{path}/{node['id']}").json() == node
+
+
+def test_rebalancing_says_how_many_move(api: Installation) -> None:
+    """As many as were allowed go to the new node and are to be reconciled; the others are left for later."""
+    (node,) = api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"]
+    everything = [UUID(api.load_balancer(**{"node-count": 1})) for _ in range(6)]
+    with api.database.write() as connection:
+        for load_balancer_id in everything:
+            placements.replace(connection, load_balancer_id, frozenset([UUID(node["id"])]))
+    other = created(api.operators.post("/admin/v1/lb-nodes", json={"name": "new", **AGENT}))
+    with api.database.write() as connection:
+        connection.execute(delete(orchestration.reconciliations))
+    path = "/admin/v1/lb-nodes:rebalance"
+    assert api.operators.post(path, json={"at-most": 2}).json() == {"moved": 2, "under-way": 0, "left": 1}
+    assert api.operators.post(path, json={"at-most": 2}).json() == {"moved": 0, "under-way": 2, "left": 1}
+    with api.database.read() as connection:
+        assert len(placements.on_node(connection, UUID(other["id"]))) == 2
+        assert len(connection.execute(select(orchestration.reconciliations)).all()) == 2

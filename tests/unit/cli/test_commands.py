@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 
 from bascule.cli.application import app
 from bascule.model.errors import BasculeError, NotFound, Unavailable
-from bascule.store import drift_audits, drift_findings, drift_quarantines
+from bascule.model.nodes import Silence
+from bascule.store import drift_audits, drift_findings, drift_quarantines, lb_nodes
 from bascule.store.drift_audits import AuditRow
 from tests.conftest import migrated_sqlite
 from tests.unit.api.installation import ADMIN_TOKEN, Installation, installation
@@ -231,3 +232,32 @@ def test_plan_shows_what_a_command_would_do_and_does_nothing(api: Installation, 
     assert api.rows() == before
     refused = run("plan", "pool", "scale", "front", "3", operator=False)
     assert isinstance(refused.exception, BasculeError)
+
+
+def test_where_a_load_balancer_shall_be(api: Installation, run: Run) -> None:
+    """Labels of nodes, nodes, affinity and group by the names users know, and given up again."""
+    api.load_balancer()
+    node = json.loads(
+        done(run("node", "set", "lb-1", "--label", "net=10g", "--failure-domain", "rack-1", "-o", "json"))
+    )
+    assert (node["labels"], node["failure-domain"]) == ({"net": "10g"}, "rack-1")
+    update = ("lb", "update", "web", "--wait", "0", "-o", "json")
+    asked = ("--nodes", "3", "--affinity", "net=10g", "--anti-affinity", "shop")
+    shown = json.loads(done(run(*update, *asked)))
+    assert (shown["node-count"], shown["affinity"], shown["anti-affinity"]) == (3, {"net": "10g"}, "shop")
+    shown = json.loads(done(run(*update, "--nodes", "2", "--no-affinity", "--anti-affinity", "")))
+    assert (shown["node-count"], shown["affinity"], shown["anti-affinity"]) == (None, None, None)
+    assert run(*update, "--affinity", "net=10g", "--no-affinity").exit_code == 2
+    assert json.loads(done(run("node", "set", "lb-1", "--no-labels", "-o", "json")))["labels"] == {}
+
+
+def test_silent_nodes_are_listed_with_what_becomes_of_them(api: Installation, run: Run) -> None:
+    """Columns that only silent nodes need, and a sentence when too many are; a rebalance says what it did."""
+    assert "SILENT" not in done(run("node", "list"))
+    node = UUID(api.operators.get("/admin/v1/lb-nodes").json()["lb-nodes"][0]["id"])
+    with api.database.write() as connection:
+        lb_nodes.set_silence(connection, node, 0.0, Silence.HELD)
+    listed = run("node", "list")
+    assert "1970-01-01" in done(listed)
+    assert "none is replaced" in listed.output
+    assert "0 load balancers move" in run("node", "rebalance").output

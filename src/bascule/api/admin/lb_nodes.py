@@ -9,11 +9,13 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from bascule.api.context import Ctx
+from bascule.balancing.rebalancing import rebalance_some
 from bascule.model.errors import InUse
-from bascule.model.nodes import Agent, LBNode
+from bascule.model.nodes import Agent, LBNode, Silence
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, lb_nodes, load_balancers, placements
-from bascule.wire.admin_v1 import LBNodeCreate, LBNodesView, LBNodeUpdate, LBNodeView
+from bascule.store.times import from_seconds
+from bascule.wire.admin_v1 import LBNodeCreate, LBNodesView, LBNodeUpdate, LBNodeView, Rebalance, RebalanceView
 
 router = APIRouter(prefix="/admin/v1/lb-nodes", tags=["operators: LB nodes"])
 
@@ -22,8 +24,9 @@ router = APIRouter(prefix="/admin/v1/lb-nodes", tags=["operators: LB nodes"])
 def list_lb_nodes(context: Ctx) -> LBNodesView:
     """Every LB node, by name."""
     with context.database.read() as connection:
-        counts = placements.counts(connection)
-        return LBNodesView(lb_nodes=[_view(node, counts.get(node.id, 0)) for node in lb_nodes.list_all(connection)])
+        counts, silences = placements.counts(connection), lb_nodes.silences(connection)
+        nodes = lb_nodes.list_all(connection)
+    return LBNodesView(lb_nodes=[_view(node, counts.get(node.id, 0), silences.get(node.id)) for node in nodes])
 
 
 @router.post("", status_code=201)
@@ -44,11 +47,23 @@ def create_lb_node(context: Ctx, body: LBNodeCreate) -> LBNodeView:
     return _view(node, 0)
 
 
+@router.post(":rebalance", status_code=202)
+def rebalance_lb_nodes(context: Ctx, body: Rebalance) -> RebalanceView:
+    """Move load balancers from full LB nodes to emptier ones, as after one was added: nothing moves for that by itself.
+
+    Ask again until nothing is left: then nodes carry the same number, within one, as far as load balancers allow it.
+    """
+    with context.database.write() as connection:
+        done = rebalance_some(connection, at_most=body.at_most, now=context.clock.now())
+    return RebalanceView(moved=done.moved, under_way=done.under_way, left=done.left)
+
+
 @router.get("/{id}")
 def get_lb_node(context: Ctx, id: UUID) -> LBNodeView:  # noqa: A002
     """One LB node."""
     with context.database.read() as connection:
-        return _view(lb_nodes.get(connection, id), len(placements.on_node(connection, id)))
+        node, carried = lb_nodes.get(connection, id), len(placements.on_node(connection, id))
+        return _view(node, carried, lb_nodes.silences(connection).get(id))
 
 
 @router.put("/{id}")
@@ -69,7 +84,7 @@ def update_lb_node(context: Ctx, id: UUID, body: LBNodeUpdate) -> LBNodeView:  #
         )
         lb_nodes.update(connection, node)
         _reconcile_all(context, connection, f"LB node {node.name} was changed")
-        return _view(node, len(placements.on_node(connection, id)))
+        return _view(node, len(placements.on_node(connection, id)), lb_nodes.silences(connection).get(id))
 
 
 @router.delete("/{id}", status_code=204)
@@ -101,7 +116,8 @@ def _reconcile_all(context: Ctx, connection: Connection, reason: str) -> None:
     changes.request(connection, everything, priority=Priority.OPERATOR, reason=reason, now=context.clock.now())
 
 
-def _view(node: LBNode, carried: int) -> LBNodeView:
+def _view(node: LBNode, carried: int, silent: tuple[float, Silence] | None = None) -> LBNodeView:
+    since, silence = silent or (None, Silence.ANSWERS)
     return LBNodeView(
         id=node.id,
         name=node.name,
@@ -111,4 +127,7 @@ def _view(node: LBNode, carried: int) -> LBNodeView:
         drain_until=node.drain_until,
         data_plane=node.data_plane,
         load_balancers=carried,
+        labels=dict(node.labels),
+        silent_since=None if since is None else from_seconds(since),
+        silence=silence,
     )
