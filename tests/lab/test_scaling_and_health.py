@@ -52,6 +52,7 @@ def test_a_pool_that_shrinks_and_an_lb_node_that_drains_break_no_connection(
             assert lost(connections) == []
         finally:
             admin.drains.undrain(f"lb-nodes/{node.id}")
+            balancer.api.delete_load_balancer(balancer.id)
 
 
 def test_an_unhealthy_instance_gets_no_connections(balancer: Balancer) -> None:

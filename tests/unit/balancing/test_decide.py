@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -359,6 +360,41 @@ def test_a_disabled_node_is_left_and_another_takes_its_place() -> None:
     assert found.index("withdraw 203.0.113.1 from lb1") < found.index("stop serving on lb1")
 
 
+def test_a_draining_node_withdraws_and_serves_on() -> None:
+    """Others serve first; it follows every change, unannounced; that done, nothing more is to do until it ends."""
+    world = running(nodes=(lb_node(1), lb_node(2)))
+    drains = replace(lb_node(1), enabled=False, drain_until=LATER)
+    world.change(nodes=(drains, lb_node(2), lb_node(3)))
+    found = titles(world)
+    assert found.index("announce 203.0.113.1 from lb3") < found.index("withdraw 203.0.113.1 from lb1")
+    assert "stop serving on lb1" not in found
+    converge(world, CHANCE)
+    assert world.leaving == {drains.id}
+    world.change(members=(instance(1, 1),))
+    converge(world, CHANCE)
+    carried = world.agents.node(drains.id).balancers[LB_ID]
+    assert (carried.announced, len(carried.services[0].backends)) == (False, 1)
+    assert decide(world.inventory()).event is None
+    world.nodes = (replace(drains, drain_until=None), lb_node(2), lb_node(3))
+    converge(world, CHANCE)
+    assert LB_ID not in world.agents.node(drains.id).balancers
+    assert world.leaving == frozenset()
+
+
+def test_a_draining_instance_keeps_its_rules_and_has_no_weight() -> None:
+    """The rules go after the LB nodes have let go of it."""
+    world = running()
+    drains = replace(instance(1, 1), drained=True, drain_until=LATER)
+    world.change(members=(drains, instance(2, 2)))
+    assert not any("rules" in title for title in titles(world))
+    converge(world, CHANCE)
+    carried = world.agents.node(lb_node(1).id).balancers[LB_ID]
+    assert [backend.weight for backend in carried.services[0].backends] == [0, 1]
+    world.change(members=(replace(drains, drain_until=None), instance(2, 2)))
+    found = titles(world)
+    assert found.index("serve 1 services on lb1") < found.index("remove every rule from hv1")
+
+
 def test_a_late_worker_is_refused_by_the_agents() -> None:
     """Steps planned under an old epoch fail once a later epoch has spoken."""
     world = World()
@@ -371,8 +407,12 @@ def test_a_late_worker_is_refused_by_the_agents() -> None:
 
 
 CHANGES = st.sampled_from(
-    ["grow", "shrink", "migrate", "ports", "move", "cut lb", "heal", "cut hv", "forget", "delete"]
+    [
+        *("grow", "shrink", "migrate", "ports", "move", "cut lb", "heal", "cut hv", "forget", "delete"),
+        *("drain", "drain lb", "drained"),
+    ]
 )
+LATER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def apply(world: World, change: str, chance: random.Random) -> None:
@@ -393,6 +433,8 @@ def apply(world: World, change: str, chance: random.Random) -> None:
             victim = chance.choice(world.nodes)
             nodes = tuple(replace(node, enabled=not node.enabled) if node == victim else node for node in world.nodes)
             world.change(nodes=nodes)
+        case "drain" | "drain lb" | "drained":
+            _drain(world, change, chance)
         case "cut lb":
             world.agents.node(chance.choice(world.nodes).id).reachable = False
         case "cut hv":
@@ -403,6 +445,21 @@ def apply(world: World, change: str, chance: random.Random) -> None:
             world.change(state=LoadBalancerState.DELETING)
         case _:
             heal(world)
+
+
+def _drain(world: World, change: str, chance: random.Random) -> None:
+    """A member or an LB node drains, or all drains are over."""
+    if change == "drain" and world.members:
+        one = chance.choice(world.members)
+        drains = replace(one, drained=True, drain_until=LATER)
+        world.change(members=tuple(drains if each == one else each for each in world.members))
+    elif change == "drain lb":
+        victim = chance.choice(world.nodes)
+        drains_now = replace(victim, enabled=False, drain_until=LATER)
+        world.change(nodes=tuple(drains_now if node == victim else node for node in world.nodes))
+    else:
+        world.nodes = tuple(replace(node, drain_until=None) for node in world.nodes)
+        world.change(members=tuple(replace(each, drain_until=None) for each in world.members))
 
 
 def _migrate(world: World, chance: random.Random) -> None:
@@ -427,7 +484,9 @@ def heal(world: World) -> None:
     """Every machine answers and one node at least is enabled."""
     for node_id in (*(node.id for node in world.nodes), *(host.id for host in world.hosts)):
         world.agents.node(node_id).reachable = True
-    world.nodes = tuple(replace(node, enabled=True) for node in world.nodes)
+    world.nodes = tuple(replace(node, enabled=True, drain_until=None) for node in world.nodes)
+    if any(each.drained for each in world.members):
+        world.change(members=tuple(replace(each, drained=False, drain_until=None) for each in world.members))
 
 
 @settings(max_examples=300, deadline=None)
