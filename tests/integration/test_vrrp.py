@@ -211,8 +211,23 @@ def test_a_configuration_that_somebody_changed_is_written_again(segment: Segment
     file = node.folder / "keepalived.conf"
     wanted, before = file.read_text(), transitions(segment, "a")
     file.write_text(wanted.replace("priority 250", "priority 1"))
-    node.enforce(A4)
+    assert node.enforce(A4) == ("wrote keepalived's configuration",)
     assert (file.read_text(), transitions(segment, "a")) == (wanted, before)
+
+
+def test_an_agent_that_died_before_it_told_keepalived_is_made_up_for(segment: Segment) -> None:
+    """What one process wrote the next one has keepalived read, though the file is as it should be."""
+    both_announce(segment, A4)
+    node = segment.nodes["a"]
+    node.kill_agent()
+    file = node.folder / "keepalived.conf"
+    text = file.read_text()
+    file.write_text(text.replace("priority 250", "priority 100"))
+    node.process("keepalived.pid").send(signal.SIGHUP)
+    until("the worse priority", lambda: at(segment, A4, "b"), 20)
+    file.write_text(text)
+    assert node.enforce(A4) == ()
+    until("the better one", lambda: at(segment, A4, "a"), 20)
 
 
 def test_nothing_to_announce_needs_no_keepalived(segment: Segment) -> None:

@@ -225,7 +225,7 @@ class LBAgentSettings(AgentSettings):
     """How many gratuitous ARPs or neighbour advertisements a new master sends at once, and a second later (vrrp)."""
     vrrp_refresh: int = 60
     """A master sends one again after so many seconds; 0 is never (vrrp)."""
-    vrrp_hold: int = Field(default=20, ge=4, le=86_400)
+    vrrp_hold: int = Field(default=20, ge=6, le=86_400)
     """Without an agent, keepalived gives addresses up after half of so many seconds, the kernel after all (vrrp)."""
     vrrp_notify: Path | None = None
     """A script of root's that keepalived runs with INSTANCE, the address's name, its new state and priority (vrrp)."""

@@ -48,6 +48,8 @@ class VrrpAnnouncer:
         self._held = HeldAddresses(options.interface)
         self._guard = Guard(self._daemon, self._held, self._heartbeat, hold=hold, pass_most=pass_most)
         self._own: Mapping[int, IPAddress] = {}
+        # Whether what runs has read what is on disk: a process before us may have died in between.
+        self._in_force = False
 
     def start(self) -> None:
         """See that it can run here, and guard what an earlier process left."""
@@ -108,23 +110,27 @@ class VrrpAnnouncer:
 
     def _run(self, wanted: Plan) -> list[str]:
         instances = {each.address: each for each in wanted.instances}
-        before, notes = self._daemon.configured(), []
+        before = self._daemon.configured()
+        notes: list[str] = []
         text = render(self._options, wanted.instances, self._heartbeat.script)
-        if self._daemon.is_stopped() or not self._daemon.is_running():
+        runs = self._daemon.is_running() and not self._daemon.is_stopped()
+        if not runs:
             self._guard.fence("keepalived did not run")
-            before_running: Set[IPAddress] = frozenset()
-        else:
-            before_running = before
-        known = self._daemon.text() == text
-        if not known:
-            self._guard.beat()
+        if self._daemon.text() != text:
+            self._in_force = False
+            self._guard.beat()  # writes the script that the text names
             self._daemon.write(text)
-        if not before_running:
-            notes += self._start()
-        else:
-            self._reload(instances, changed=not known)
+            notes += ["wrote keepalived's configuration"] if before == instances.keys() else []
         gone = before - instances.keys()
-        self._held.remove(gone)
+        try:
+            if runs:
+                self._reload(instances)
+            else:
+                notes += self._start()
+        finally:
+            # The file names them no more: nobody else would ever look for them.
+            self._held.remove(gone)
+        self._in_force = True
         return [*notes, *_withdrawn(gone), *_announced(instances.keys() - before)]
 
     def _start(self) -> list[str]:
@@ -135,9 +141,9 @@ class VrrpAnnouncer:
             raise SystemFailure(f"keepalived does not answer: read {self._daemon.folder}/keepalived.log.")
         return ["started keepalived"]
 
-    def _reload(self, instances: Mapping[IPAddress, Instance], *, changed: bool) -> None:
+    def _reload(self, instances: Mapping[IPAddress, Instance]) -> None:
         """Have the running one do what the file says; one that does not is ended, and the next pass starts another."""
-        if changed:
+        if not self._in_force:
             self._daemon.reload()
         if self._daemon.ask(instances.keys(), _RELOADED) is not None:
             return

@@ -49,12 +49,12 @@ global_defs {
 {% endif %}
 }
 
-# Fails once no agent has been there for a while.
+# Fails once no agent has been there for a while. A machine that is slow to start it is not without one.
 vrrp_script agent {
     script "{{ script }}"
     interval 1
-    timeout 2
-    fall 1
+    timeout 5
+    fall 2
     rise 1
 }
 {% for each in instances %}
