@@ -36,7 +36,9 @@ def settings(centre: Centre, node: Node, monkeypatch: pytest.MonkeyPatch) -> LBA
     (scripts / "tell").chmod(0o755)
     chosen = {"DATAPLANE": "keepalived", "ANNOUNCER": "fake", "NODE_NAME": centre.of("lb"), "AGENT_TOKEN": "t" * 16}
     folders = {"RUN_DIR": node.folder, "STATE_DIR": node.folder / "state", "CHECK_SCRIPTS_DIR": scripts}
-    for name, value in {**chosen, **folders, "NOTIFY_SCRIPT": "tell", "ENFORCE_INTERVAL": "0.5"}.items():
+    # The fake's routers forget everything when the process ends, as if the machine had booted.
+    more = {"NOTIFY_SCRIPT": "tell", "ENFORCE_INTERVAL": "0.5", "START_HOLD": "0"}
+    for name, value in {**chosen, **folders, **more}.items():
         monkeypatch.setenv(f"BASCULE_{name}", str(value))
     return load(LBAgentSettings)
 
