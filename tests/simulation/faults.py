@@ -53,6 +53,8 @@ class Troublemaker:
                 self._for_a_while("database", "is away", "database_away", self._world)
             case Fault.INSTANCE_FAILS:
                 self._fail_instance()
+            case Fault.LB_NODE_GONE:
+                self._lose(self._chance.choice(list(self._world.nodes.values())))
             case _:
                 self._cause_on(self._chance.choice(self._world.machines), fault)
 
@@ -75,6 +77,14 @@ class Troublemaker:
                 self._for_a_while(machine.name, "has a kernel that refuses", "kernel_refuses", machine)
             case _:
                 self._for_a_while(machine.name, "has a full disk", "refuses", machine.disk)
+
+    def _lose(self, node: Machine) -> None:
+        """Longer than the grace time; half of them forward as ever, and nobody can know that."""
+        self._world.tell(node.name, "is gone")
+        node.cut_off = True
+        if self._chance.random() < 0.5:
+            self._restart(node)
+        self._later(lambda: setattr(node, "cut_off", False), least=6.0, most=16.0)
 
     def _restart(self, machine: Machine) -> None:
         self._world.tell(machine.name, "is switched off")
@@ -105,5 +115,5 @@ class Troublemaker:
         setattr(thing, attribute, True)
         self._later(lambda: setattr(thing, attribute, False))
 
-    def _later(self, end: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_later(self._chance.uniform(0.3, 10.0), end)
+    def _later(self, end: Callable[[], None], *, least: float = 0.3, most: float = 10.0) -> None:
+        asyncio.get_running_loop().call_later(self._chance.uniform(least, most), end)

@@ -25,7 +25,7 @@ from tests.simulation.world import ProcessClock, World
 
 LEASE = 5.0  # seconds
 SWEEP = 15.0
-PATIENCE = Patience(after=3.0, share=0.34)  # shorter than most silences; one of three LB nodes at once
+PATIENCE = Patience(after=2.0, share=0.34)  # shorter than most silences; one of three LB nodes at once
 POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
 
 

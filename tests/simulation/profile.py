@@ -24,6 +24,7 @@ class Fault(StrEnum):
     KERNEL_REFUSES = "kernel refuses"
     DISK_REFUSES = "disk refuses"
     INSTANCE_FAILS = "instance fails"
+    LB_NODE_GONE = "LB node is gone for long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

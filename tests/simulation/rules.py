@@ -17,6 +17,7 @@ from tests.simulation.machines import HostMachine, LBMachine, Machine, Match
 _QUEUE = "SELECT entity_id, epoch, requested, done, lease_until FROM reconciliations"
 _HELD = "SELECT b.id, e.address FROM load_balancers b LEFT JOIN elastic_ips e ON e.load_balancer_id = b.id"
 _STATE = "SELECT state FROM load_balancers WHERE id = ?"
+_STAYS = "SELECT 1 FROM placements WHERE load_balancer_id = ? AND lb_node_id = ? AND NOT leaving"
 _DEAD = "SELECT count(*) FROM lb_nodes WHERE silence = 'replaced' AND enabled"
 _DEAD_MOST = 1  # of three
 _LEAKED = "SELECT address FROM elastic_ips WHERE managed AND load_balancer_id IS NULL"
@@ -142,6 +143,8 @@ class Rules:
         row = self._raw.execute(_STATE, (str(load_balancer_id),)).fetchone()
         if row is None or row[0] == "deleting" or node.excuses(load_balancer_id):
             return
+        if self._raw.execute(_STAYS, (str(load_balancer_id), str(node.node.id))).fetchone():
+            return  # it is told to serve anew, and to announce again at once
         least = 1 if node.was_disabled else 2
         others = [each for each in self._nodes.values() if each is not node]
         serving = sum(load_balancer_id in each.told or each.excuses(load_balancer_id) for each in others)

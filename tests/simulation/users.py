@@ -210,8 +210,10 @@ class Users:
             admin_drains.undrain_lb_node(self._context, node_id, Undrain())
 
     def _create(self) -> None:
-        body = public_v2.LoadBalancerCreate(name=f"lb-{self._chance.randrange(1000)}")
-        created = routes.create_load_balancer(self._context, body)
+        number = self._chance.randrange(1000)
+        # Half of them avoid each other, where there are hardly enough LB nodes for that.
+        body = {"name": f"lb-{number}", "anti-affinity": "shop" if number % 2 else ""}
+        created = routes.create_load_balancer(self._context, public_v2.LoadBalancerCreate.model_validate(body))
         with self._database.read() as connection:
             pools = instance_pools.list_all(connection)
         if created.reference is not None and self._chance.random() < 0.8:
