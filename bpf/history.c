@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include "layout.h"
 
+#define NO_RING 0xffff // of a backend whose service does not matter
+
 static uint32_t clean(uint32_t owner)
 {
 	return owner << 16 | owner;
@@ -99,17 +101,29 @@ int64_t bascule_clean(uint32_t *ring, uint64_t *flows, uint64_t words, const uin
 	return dirty;
 }
 
+// Which backend may have the flow: a guess names the second hop, and the first one, the slot's old owner, may have it.
+static uint32_t holder_of(uint64_t word, const uint32_t *rings, uint64_t stride, const uint16_t *ring_of)
+{
+	uint32_t ring = ring_of[FLOW_BACKEND(word)];
+
+	if (!FLOW_IS_GUESS(word) || ring == NO_RING)
+		return FLOW_BACKEND(word);
+	return SLOT_OLD(rings[ring * stride + FLOW_SLOT(word)]);
+}
+
 // Count the flows of each backend that is counted[65536] and were seen within `idle` ticks, by adding to counts[65536].
-void bascule_count_flows(const uint64_t *flows, uint64_t words, const uint8_t *counted, uint16_t now, uint16_t idle,
-			 uint32_t *counts)
+// ring_of[65536] has the ring of each backend, or NO_RING; a ring begins every `stride` words.
+void bascule_count_flows(const uint32_t *rings, uint64_t stride, const uint16_t *ring_of, const uint64_t *flows,
+			 uint64_t words, const uint8_t *counted, uint16_t now, uint16_t idle, uint32_t *counts)
 {
 	for (uint64_t i = 0; i < words; i++) {
 		uint64_t word = __atomic_load_n(&flows[i], __ATOMIC_RELAXED);
-		// An index has 15 bits.
-		uint32_t backend = FLOW_BACKEND(word) & (BACKENDS_MAX - 1);
 
 		// 2 ticks ahead: as above.
-		if (word && counted[backend] && (uint16_t)(now + 2 - FLOW_SEEN(word)) <= idle)
+		if (!word || (uint16_t)(now + 2 - FLOW_SEEN(word)) > idle)
+			continue;
+		uint32_t backend = holder_of(word, rings, stride, ring_of);
+		if (counted[backend])
 			counts[backend]++;
 	}
 }

@@ -297,7 +297,11 @@ def test_a_move_told_of_beforehand_meets_rules_that_wait() -> None:
 
     moving = replace(instance(1, 1), moving_to=hypervisor(2).id)
     world.change(members=(moving, stays))
-    assert titles(world) == ["apply 2 rules on hv2", "record generation 2 as running"]
+    assert titles(world) == [
+        "write down 3 rules before LB nodes use them",
+        "apply 2 rules on hv2",
+        "record generation 2 as running",
+    ]
     converge(world, CHANCE)
     assert (rules(1), rules(2)) == ({moving.address}, {moving.address, stays.address})
     world.change(members=(replace(moving, hypervisor_id=hypervisor(2).id, moving_to=None), stays))

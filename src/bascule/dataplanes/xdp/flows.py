@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from ctypes import addressof, c_char
 from mmap import mmap
 
 from bascule.dataplanes.xdp import history
-from bascule.dataplanes.xdp.layout import FLOW_TICK_LOG2_NS
+from bascule.dataplanes.xdp.layout import FLOW_TICK_LOG2_NS, RING_STRIDE
 from bascule.dataplanes.xdp.library import ANY_BACKEND, library
 from bascule.model.errors import SystemFailure
+
+_NO_RING = 0xFFFF
 
 
 def now() -> int:
@@ -29,10 +31,16 @@ class FlowTable:
         """Forget the flows of these backends; returns how many there were."""
         return int(library().bascule_purge(_pointer(self._memory), self._words, history.flags(backends)))
 
-    def count(self, backends: Set[int], idle: float) -> dict[int, int]:
-        """How many flows of each of these backends were seen within `idle` seconds."""
+    def count(self, backends: Set[int], rings: mmap, ring_of: Mapping[int, int], idle: float) -> dict[int, int]:
+        """How many flows that these backends have, or may have, were seen within `idle` seconds.
+
+        `ring_of` says in which ring the backends are of every service that one of them serves.
+        """
         counts = array("I", bytes(4 * ANY_BACKEND))
-        table = _pointer(self._memory), self._words
+        numbers = array("H", [_NO_RING]) * ANY_BACKEND
+        for backend, ring in ring_of.items():
+            numbers[backend] = ring
+        table = _pointer(rings), RING_STRIDE // 4, numbers.buffer_info()[0], _pointer(self._memory), self._words
         library().bascule_count_flows(
             *table, history.flags(backends), self._clock(), _ticks(idle), counts.buffer_info()[0]
         )

@@ -16,7 +16,10 @@ _PROTOTYPES = {
     "bascule_merge": (c.c_uint32, [c.c_void_p, c.c_uint32, c.c_void_p, c.c_void_p]),
     "bascule_count_dirty": (c.c_uint32, [c.c_void_p, c.c_uint32]),
     "bascule_clean": (c.c_int64, [c.c_void_p, c.c_void_p, c.c_uint64, c.c_void_p, c.c_uint16, c.c_uint16]),
-    "bascule_count_flows": (None, [c.c_void_p, c.c_uint64, c.c_void_p, c.c_uint16, c.c_uint16, c.c_void_p]),
+    "bascule_count_flows": (
+        None,
+        [c.c_void_p, c.c_uint64, *[c.c_void_p] * 2, c.c_uint64, c.c_void_p, c.c_uint16, c.c_uint16, c.c_void_p],
+    ),
     "bascule_purge": (c.c_uint64, [c.c_void_p, c.c_uint64, c.c_void_p]),
 }
 

@@ -10,10 +10,7 @@ from mmap import mmap
 
 from bascule.dataplanes.xdp import history
 from bascule.dataplanes.xdp.flows import FlowTable
-from bascule.dataplanes.xdp.layout import RING_SIZE, SEQUENCE_COUNTER_SIZE, SEQUENCE_SIZE, pack_sequence
-
-# The kernel rounds the values of an array up to 8 bytes.
-_RING_STRIDE = (RING_SIZE + 7) & ~7
+from bascule.dataplanes.xdp.layout import RING_SIZE, RING_STRIDE, SEQUENCE_COUNTER_SIZE, SEQUENCE_SIZE, pack_sequence
 
 
 @dataclass(slots=True)
@@ -91,7 +88,7 @@ class RingTable:
         """Clean the slots without old flows; `mine` are the service's backends. Returns how many stay dirty."""
         ring = self._known[index]
         ring.cleaned_at = self._clock()
-        ring.dirty = flows.clean(self._rings, index * _RING_STRIDE, mine, idle)
+        ring.dirty = flows.clean(self._rings, index * RING_STRIDE, mine, idle)
         ring.image[:] = self._rings[_ring_span(index)]
         return ring.dirty
 
@@ -106,7 +103,7 @@ class RingTable:
 
 
 def _ring_span(index: int) -> slice:
-    return slice(index * _RING_STRIDE, index * _RING_STRIDE + RING_SIZE)
+    return slice(index * RING_STRIDE, index * RING_STRIDE + RING_SIZE)
 
 
 def _sequence_span(index: int) -> slice:

@@ -115,11 +115,21 @@ class Tables:
                 for backend in service.backends
                 if backend.weight == 0
             }
-            idle = self._idle.of(protocol)
-            for index, count in (self._flows.count(drains.keys(), idle) if drains else {}).items():
-                known = count > 0 or self._rings.knows_all(self.services.indexes[drains[index][0]], idle)
+            for index, count in self._count(drains, self._idle.of(protocol)).items():
+                ring = self.services.indexes[drains[index][0]]
+                known = count > 0 or self._rings.knows_all(ring, self._idle.of(protocol))
                 found[drains[index]] = count if known else None
         return found
+
+    def _count(self, drains: Mapping[int, Placed], idle: float) -> Mapping[int, int]:
+        if not drains:
+            return {}
+        ring_of = {
+            index: self.services.indexes[key]
+            for key in {key for key, _ in drains.values()}
+            for index in self.backends.indexes(key).values()
+        }
+        return self._flows.count(drains.keys(), self._memory["rings"], ring_of, idle)
 
     def dirty_slots(self) -> int:
         """Over all rings: slots whose flows are looked up in the table of flows."""
