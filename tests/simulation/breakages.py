@@ -209,11 +209,11 @@ BREAKAGES = {
     "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(32, 52), SLEEPY),
     "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
     "silent nodes are not waited for": Breakage(
-        silent_nodes_are_not_waited_for, "one holder per address", range(109, 160)
+        silent_nodes_are_not_waited_for, "one holder per address", range(53, 160)
     ),
-    "nobody counts who is silent": Breakage(nobody_counts_who_is_silent, "few are replaced", range(3, 60)),
+    "nobody counts who is silent": Breakage(nobody_counts_who_is_silent, "few are replaced", range(60, 160)),
     "nodes are left before others serve": Breakage(
-        nodes_are_left_before_others_serve, "served by as many", range(13, 60)
+        nodes_are_left_before_others_serve, "served by as many", range(2, 60)
     ),
     "racks are all one": Breakage(racks_are_all_one, "convergence", range(20)),
 }
