@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bascule.lab.shape import DatabaseKind, Shape
-from bascule.lab.survival import deeds
+from bascule.lab.survival import deeds, deeds_on_instances
 from bascule.lab.survival.scene import Scene
 from bascule.lab.survival.verdict import Budget
 from bascule.model.data_planes import DataPlaneName
@@ -161,20 +161,20 @@ FAULTS: tuple[Fault, ...] = (
         name="instance-dies",
         sentence="vm1's server gets a kill -9.",
         budget=OWN,
-        inject=deeds.kill_instance,
+        inject=deeds_on_instances.kill_instance,
         hurt=_VM1,
     ),
     Fault(
         name="instance-drained",
         sentence="The pool shrinks from three instances to two: the third drains, with more time than this takes.",
         budget=CHANGE,
-        inject=deeds.shrink_pool,
+        inject=deeds_on_instances.shrink_pool,
     ),
     Fault(
         name="instance-added",
         sentence="The pool grows from three instances to four.",
         budget=CHANGE,
-        inject=deeds.grow_pool,
+        inject=deeds_on_instances.grow_pool,
     ),
     Fault(
         name="hypervisor-agent-restarted",
@@ -195,8 +195,8 @@ FAULTS: tuple[Fault, ...] = (
         name="instance-migrated",
         sentence="vm1 is said to be about to move, and moves to hv2 with its address and its connections.",
         budget=CHANGE,
-        inject=deeds.migrate_instance,
-        undo=deeds.migrate_instance_back,
+        inject=deeds_on_instances.migrate_instance,
+        undo=deeds_on_instances.migrate_instance_back,
         why="hv2 has the rules, but no program yet on a cable that it sees for the first time: until it has, packets of"
         " either direction are dropped. " + _RETRANSMISSION,
     ),
@@ -204,8 +204,8 @@ FAULTS: tuple[Fault, ...] = (
         name="instance-migrated-untold",
         sentence="vm1 moves to hv2 with its address and its connections; the control plane is told right after.",
         budget=CHANGE,
-        inject=deeds.migrate_instance_untold,
-        undo=deeds.migrate_instance_back,
+        inject=deeds_on_instances.migrate_instance_untold,
+        undo=deeds_on_instances.migrate_instance_back,
         why="From the moment that it runs there until hv2 has its rules, hv2 does not decapsulate its packets, nor does"
         " it translate what the instance still says, which the client may answer with a reset.",
     ),
@@ -213,14 +213,14 @@ FAULTS: tuple[Fault, ...] = (
         name="lb-node-dies-during-change",
         sentence="The pool grows, and lb1 dies half a second after the change was asked for.",
         budget=DEATH,
-        inject=deeds.kill_lb_node_during_change,
+        inject=deeds_on_instances.kill_lb_node_during_change,
         why=_MOVED_SLOTS,
     ),
     Fault(
         name="lb-node-dies-after-change",
         sentence="The pool has just grown, connections begin in slots that moved, and lb1 dies.",
         budget=DEATH,
-        prepare=deeds.grow_pool,
+        prepare=deeds_on_instances.grow_pool,
         inject=deeds.kill_lb_node,
         why=_MOVED_SLOTS,
     ),
@@ -228,15 +228,15 @@ FAULTS: tuple[Fault, ...] = (
         name="lb-node-dies-long-after",
         sentence="The pool grows, and lb1 dies 75 s later, when flows that are silent for a minute count as ended.",
         budget=DEATH,
-        inject=deeds.kill_lb_node_long_after_change,
+        inject=deeds_on_instances.kill_lb_node_long_after_change,
         why=_MOVED_SLOTS,
     ),
     Fault(
         name="instance-cut-off",
         sentence="lb1 alone cannot reach vm1 any more: the LB nodes' verdicts on it differ.",
         budget=OWN,
-        inject=deeds.cut_off_instance,
-        undo=deeds.reconnect_instance,
+        inject=deeds_on_instances.cut_off_instance,
+        undo=deeds_on_instances.reconnect_instance,
         hurt=_VM1,
     ),
 )

@@ -1,4 +1,4 @@
-"""What is done to the lab: each deed returns as soon as it is done, and marks what it did."""
+"""What is done to machines and processes: each deed returns as soon as it is done, and marks what it did."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from uuid import UUID
 
 from pyroute2 import IPRoute, NetlinkError
 
-from bascule.lab import faults, machines, network, passage, processes
+from bascule.lab import faults, network, passage, processes
 from bascule.lab.network import namespace
-from bascule.lab.readiness import forwarding_of, wait_for_programs
+from bascule.lab.readiness import wait_for_programs
 from bascule.lab.roster import api_program, orchestrator_program
-from bascule.lab.survival.scene import SERVING, Scene
+from bascule.lab.survival.scene import Scene
 from bascule.lab.waiting import wait_until
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
-_NODE, _INSTANCE, _HYPERVISOR, _OTHER_HYPERVISOR = "lb1", "vm1", "hv1", "hv2"
+NODE, HYPERVISOR, OTHER_HYPERVISOR = "lb1", "hv1", "hv2"
 _AWAY = 3.0
-# Flows that nobody heard of for a minute are forgotten.
-_LONG = 75.0
-# The routing tables by which a node reaches instances: everybody's, and that of IPVS's tunnels (`topology`).
-_MAIN, _TUNNELS = 254, 100
 
 
 def kill_lb_node(scene: Scene) -> None:
     """A machine's death: no cable, no agent. The cable goes first, as the agent's end takes a moment."""
-    faults.pull_cable(scene.lab, _NODE)
-    faults.kill(scene.lab, f"{_NODE}-agent")
-    scene.mark(f"{_NODE} is dead")
+    faults.pull_cable(scene.lab, NODE)
+    faults.kill(scene.lab, f"{NODE}-agent")
+    scene.mark(f"{NODE} is dead")
 
 
 def kill_lb_node_and_wait(scene: Scene) -> None:
@@ -42,76 +37,76 @@ def kill_lb_node_and_wait(scene: Scene) -> None:
 
 def hang_lb_node(scene: Scene) -> None:
     """Nothing passes between an LB node and the router, whose link stays up."""
-    passage.block(scene.lab, _NODE)
-    scene.mark(f"{_NODE} hangs")
+    passage.block(scene.lab, NODE)
+    scene.mark(f"{NODE} hangs")
     scene.wait_until_carried_by(*_others(scene))
     scene.mark("the router withdrew the route")
 
 
 def unhang_lb_node(scene: Scene) -> None:
     """Let packets pass again."""
-    passage.unblock(scene.lab, _NODE)
+    passage.unblock(scene.lab, NODE)
 
 
 def revive_lb_node(scene: Scene) -> None:
     """The machine is back, and carries the VIP again."""
-    faults.revive_node(scene.lab, _NODE)
-    scene.mark(f"{_NODE} is back")
+    faults.revive_node(scene.lab, NODE)
+    scene.mark(f"{NODE} is back")
     scene.wait_until_carried_by(*scene.lb_nodes())
-    scene.mark(f"{_NODE} carries the VIP")
+    scene.mark(f"{NODE} carries the VIP")
 
 
 def kill_lb_processes(scene: Scene) -> None:
     """Every process of an LB node."""
-    faults.kill(scene.lab, f"{_NODE}-agent")
-    for process in _processes_in(scene, _NODE):
+    faults.kill(scene.lab, f"{NODE}-agent")
+    for process in _processes_in(scene, NODE):
         processes.kill(process)
-    scene.mark(f"{_NODE}'s processes are dead")
+    scene.mark(f"{NODE}'s processes are dead")
 
 
 def drain_lb_node(scene: Scene) -> None:
     """Drain an LB node, until it carries nothing."""
-    scene.drain_node(_NODE)
-    scene.mark(f"{_NODE} drains")
+    scene.drain_node(NODE)
+    scene.mark(f"{NODE} drains")
     scene.wait_until_carried_by(*_others(scene))
-    scene.mark(f"{_NODE} has withdrawn")
-    scene.wait_until_drained(_NODE)
-    scene.mark(f"{_NODE} carries nothing")
+    scene.mark(f"{NODE} has withdrawn")
+    scene.wait_until_drained(NODE)
+    scene.mark(f"{NODE} carries nothing")
 
 
 def disable_lb_node(scene: Scene) -> None:
     """Disable an LB node, until the router no longer uses it."""
-    scene.enable_node(_NODE, enabled=False)
-    scene.mark(f"{_NODE} is disabled")
+    scene.enable_node(NODE, enabled=False)
+    scene.mark(f"{NODE} is disabled")
     scene.wait_until_carried_by(*_others(scene))
-    scene.mark(f"{_NODE} carries nothing")
+    scene.mark(f"{NODE} carries nothing")
 
 
 def add_lb_node(scene: Scene) -> None:
     """Enable an LB node, until the router uses it."""
-    scene.enable_node(_NODE, enabled=True)
-    scene.mark(f"{_NODE} is enabled")
+    scene.enable_node(NODE, enabled=True)
+    scene.mark(f"{NODE} is enabled")
     scene.wait_until_carried_by(*scene.lb_nodes())
-    scene.mark(f"{_NODE} carries the VIP")
+    scene.mark(f"{NODE} carries the VIP")
 
 
 def restart_lb_agent(scene: Scene) -> None:
     """Kill an LB agent and start it."""
-    _restart(scene, _NODE)
+    _restart(scene, NODE)
 
 
 def restart_hypervisor_agent(scene: Scene) -> None:
     """Kill a hypervisor agent and start it."""
-    _restart(scene, _HYPERVISOR)
+    _restart(scene, HYPERVISOR)
 
 
 def upgrade_lb_agent(scene: Scene) -> None:
     """End an LB agent in good order and start its successor."""
-    process = processes.find(scene.lab, f"{_NODE}-agent")
+    process = processes.find(scene.lab, f"{NODE}-agent")
     os.kill(process.pid, signal.SIGTERM)
-    wait_until(lambda: processes.running(scene.lab, f"{_NODE}-agent") is None, what="The agent's end", every=0.01)
-    scene.mark(f"{_NODE}'s agent ended")
-    faults.restart_agent(scene.lab, _NODE)
+    wait_until(lambda: processes.running(scene.lab, f"{NODE}-agent") is None, what="The agent's end", every=0.01)
+    scene.mark(f"{NODE}'s agent ended")
+    faults.restart_agent(scene.lab, NODE)
     scene.mark("its successor answers")
 
 
@@ -121,7 +116,7 @@ def kill_control_plane(scene: Scene) -> None:
     for program in programs:
         faults.kill(scene.lab, program.title)
     scene.mark("orchestrator and API are dead")
-    _pass_time(scene)
+    pass_time(scene)
     for program in programs:
         processes.start(scene.lab, program)
     wait_for_programs(scene.lab, programs)
@@ -132,7 +127,7 @@ def lose_database(scene: Scene) -> None:
     """The database's machine loses power, and is back after a while."""
     faults.stop_database(scene.lab)
     scene.mark("the database is gone")
-    _pass_time(scene, scene.database_away)
+    pass_time(scene, scene.database_away)
     faults.restart_servers(scene.lab)
     scene.mark("the database is back")
 
@@ -144,19 +139,19 @@ def find_database(scene: Scene) -> None:
 
 def kill_hypervisor(scene: Scene) -> None:
     """A hypervisor's death: no cable, no agent; its instances are gone with it."""
-    faults.pull_cable(scene.lab, _HYPERVISOR)
-    faults.kill(scene.lab, f"{_HYPERVISOR}-agent")
-    scene.mark(f"{_HYPERVISOR} is dead")
+    faults.pull_cable(scene.lab, HYPERVISOR)
+    faults.kill(scene.lab, f"{HYPERVISOR}-agent")
+    scene.mark(f"{HYPERVISOR} is dead")
 
 
 def revive_hypervisor(scene: Scene) -> None:
     """Plug its cable in again; its agent is started with all that is dead."""
-    faults.plug_in_cable(scene.lab, _HYPERVISOR)
+    faults.plug_in_cable(scene.lab, HYPERVISOR)
 
 
 def reload_keepalived(scene: Scene) -> None:
     """Have every keepalived of an LB node read its configuration again."""
-    found = [each for each in _processes_in(scene, _NODE) if _name(each.pid) == "keepalived"]
+    found = [each for each in _processes_in(scene, NODE) if _name(each.pid) == "keepalived"]
     ours = {each.pid for each in found}
     for process in found:
         # Its children hear of it from their parent.
@@ -167,7 +162,7 @@ def reload_keepalived(scene: Scene) -> None:
 
 def restart_bird(scene: Scene) -> None:
     """End an LB node's BIRD; its agent starts it within its next pass."""
-    for process in _processes_in(scene, _NODE):
+    for process in _processes_in(scene, NODE):
         if _name(process.pid) == "bird":
             os.kill(process.pid, signal.SIGTERM)
     scene.mark("BIRD ends")
@@ -180,10 +175,10 @@ def restart_bird(scene: Scene) -> None:
 def lose_bgp_session(scene: Scene) -> None:
     """Have the router close a session and open it again."""
     control = f"{scene.lab.folder('router')}/bird.ctl"
-    session = f"{_NODE}_ipv{scene.vip.version}"
+    session = f"{NODE}_ipv{scene.vip.version}"
     run(["birdc", "-s", control, "disable", session])
     scene.mark("the session is closed")
-    _pass_time(scene)
+    pass_time(scene)
     run(["birdc", "-s", control, "enable", session])
     scene.mark("the router opens it again")
     scene.wait_until_carried_by(*scene.lb_nodes())
@@ -192,10 +187,10 @@ def lose_bgp_session(scene: Scene) -> None:
 
 def silence_bfd(scene: Scene) -> None:
     """Drop a node's BFD for a while; it forwards meanwhile."""
-    faults.silence_routing(scene.lab, _NODE)
+    faults.silence_routing(scene.lab, NODE)
     scene.mark("BFD is silent")
-    _pass_time(scene)
-    faults.resume_routing(scene.lab, _NODE)
+    pass_time(scene)
+    faults.resume_routing(scene.lab, NODE)
     scene.mark("BFD speaks again")
     scene.wait_until_carried_by(*scene.lb_nodes())
     scene.mark("the route is back")
@@ -215,109 +210,8 @@ def delete_vip(scene: Scene) -> None:
                 if route["type"] == 6:
                     ip.route("del", dst=vip, table=route.get("table"), type="blackhole")
 
-    call_in(namespace(scene.lab.name, _NODE), body)
-    scene.mark(f"the VIP is deleted on {_NODE}")
-
-
-def kill_instance(scene: Scene) -> None:
-    """Kill an instance's server."""
-    faults.kill(scene.lab, f"{_INSTANCE}-server")
-    scene.mark(f"{_INSTANCE} is dead")
-
-
-def shrink_pool(scene: Scene) -> None:
-    """One instance less."""
-    _scale(scene, SERVING - 1)
-
-
-def grow_pool(scene: Scene) -> None:
-    """One instance more."""
-    _scale(scene, SERVING + 1)
-
-
-def migrate_instance(scene: Scene) -> None:
-    """The control plane is told; once the other hypervisor is ready, the instance moves there with its address."""
-    _tell_of_instance(scene, moving_to=_OTHER_HYPERVISOR)
-    scene.mark(f"{_INSTANCE} is about to move to {_OTHER_HYPERVISOR}")
-    address = scene.lab.topology.host(_INSTANCE).addresses[scene.vip.version]
-
-    def knows() -> bool:
-        orders = forwarding_of(scene.lab, _OTHER_HYPERVISOR).load_balancers
-        return any((rule.address, rule.instance) == (scene.vip, address) for each in orders for rule in each.rules)
-
-    wait_until(knows, what=f"The rules of {_INSTANCE} on {_OTHER_HYPERVISOR}", every=0.02)
-    scene.mark(f"{_OTHER_HYPERVISOR} is ready for it")
-    _move(scene, _OTHER_HYPERVISOR)
-
-
-def migrate_instance_untold(scene: Scene) -> None:
-    """An instance moves to the other hypervisor with its address; then the control plane is told."""
-    _move(scene, _OTHER_HYPERVISOR)
-
-
-def migrate_instance_back(scene: Scene) -> None:
-    """And back."""
-    _move(scene, _HYPERVISOR)
-
-
-def _move(scene: Scene, hypervisor: str) -> None:
-    machines.move(scene.lab, _INSTANCE, hypervisor)
-    scene.mark(f"{_INSTANCE} runs on {hypervisor}")
-    _tell_of_instance(scene, hypervisor=hypervisor)
-    scene.mark("the control plane is told")
-
-
-def _tell_of_instance(scene: Scene, **what: str) -> None:
-    pool = UUID(scene.lab.instance_pools[scene.vip.version])
-    found = next(each for each in scene.admin.instance_pools.get(pool).instances if each.name == _INSTANCE)
-    scene.admin.instance_pools.update(pool, found.id, **what)
-
-
-def kill_lb_node_during_change(scene: Scene) -> None:
-    """A change of the pool and the death of an LB node together."""
-    scene.api.request_scale(SERVING + 1)
-    scene.mark("the pool grows")
-    _pass_time(scene, 0.5)
-    kill_lb_node(scene)
-
-
-def kill_lb_node_long_after_change(scene: Scene) -> None:
-    """A change of the pool, and the death of an LB node when the change is long over."""
-    grow_pool(scene)
-    _pass_time(scene, _LONG)
-    kill_lb_node(scene)
-
-
-def cut_off_instance(scene: Scene) -> None:
-    """One LB node's packets to one instance go nowhere."""
-    _blackhole(scene, "add")
-    scene.mark(f"{_NODE} cannot reach {_INSTANCE}")
-
-
-def reconnect_instance(scene: Scene) -> None:
-    """Let the LB node reach the instance again."""
-    _blackhole(scene, "del")
-
-
-def _blackhole(scene: Scene, what: str) -> None:
-    address = scene.lab.topology.host(_INSTANCE).addresses[scene.vip.version]
-
-    def body() -> None:
-        with IPRoute() as ip:
-            for table in (_MAIN, _TUNNELS):
-                try:
-                    ip.route(what, dst=f"{address}/{address.max_prefixlen}", type="blackhole", table=table)
-                except NetlinkError:
-                    if what == "add":  # what is gone already is fine
-                        raise
-
-    call_in(namespace(scene.lab.name, _NODE), body)
-
-
-def _scale(scene: Scene, size: int) -> None:
-    scene.mark(f"a pool of {size} is asked for")
-    scene.api.scale(size)
-    scene.mark(f"a pool of {size} serves")
+    call_in(namespace(scene.lab.name, NODE), body)
+    scene.mark(f"the VIP is deleted on {NODE}")
 
 
 def _restart(scene: Scene, node: str) -> None:
@@ -328,10 +222,11 @@ def _restart(scene: Scene, node: str) -> None:
 
 
 def _others(scene: Scene) -> tuple[str, ...]:
-    return tuple(node for node in scene.lb_nodes() if node != _NODE)
+    return tuple(node for node in scene.lb_nodes() if node != NODE)
 
 
-def _pass_time(scene: Scene, seconds: float = _AWAY) -> None:
+def pass_time(scene: Scene, seconds: float = _AWAY) -> None:
+    """Wait by the flows' own clock."""
     end = scene.clock() + seconds
     wait_until(lambda: scene.clock() >= end, what="The passing of time", timeout=seconds + 60, every=0.02)
 
