@@ -10,20 +10,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from bascule.lab.servers import postgresql_programs
 from bascule.model.errors import LeaseLost, Unavailable
 from bascule.orchestration.bell import PostgreSQLBell
 from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.store import lb_nodes, node_states
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 from tests.integration.worker_process import HANG, KIND, LEASE, metadata, runs
 from tests.postgresql import PostgreSQLServer
+from tests.unit.agents.builders import balancer_state
+from tests.unit.balancing.world import lb_node
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -214,6 +219,32 @@ def test_two_first_requests_at_once_are_both_counted(url: str, database: Databas
     with database.read() as connection:
         row = connection.execute(select(orchestration.reconciliations)).one()
     assert (row.requested, row.priority, row.reasons) == (2, Priority.USER, ["one", "test"])
+
+
+def test_two_watches_write_down_the_same_node(url: str, database: Database) -> None:
+    """Each begins with what it cannot know of the other: the second waits, and what it wrote last is kept."""
+    node, load_balancer = lb_node(1), UUID(int=1)
+    with database.write() as connection:
+        lb_nodes.insert(connection, node)
+
+    def write_down(connection: Connection, generation: int) -> None:
+        rows = node_states.written({load_balancer: balancer_state(generation)})
+        node_states.replace_node(connection, node.id, rows, {}, 1.0)
+
+    with opened(url) as other, opened(url) as looking, ThreadPoolExecutor() as pool:
+        with database.write() as connection:
+            write_down(connection, 1)
+
+            def second() -> None:
+                with other.write() as connection:
+                    write_down(connection, 2)
+
+            written = pool.submit(second)
+            until("a lock to be waited for", lambda: _anybody_waits_for_a_lock(looking))
+        written.result(30)
+    with database.read() as connection:
+        kept = node_states.of_load_balancer(connection, load_balancer)[node.id]
+    assert kept.state.balancer.configuration.version.generation == 2
 
 
 def _anybody_waits_for_a_lock(database: Database) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from bascule.model.errors import BasculeError, Conflict, InvalidInput, Unavailable
+from bascule.model.errors import BasculeError, InvalidInput, Unavailable
 from bascule.wire.problems import MEDIA_TYPE, FieldProblem, Problem, problem_of
 
 RETRY_AFTER_SECONDS = 5
@@ -28,7 +28,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BasculeError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(IntegrityError, _raced)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(Exception, _unforeseen)
 
@@ -48,10 +47,6 @@ def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSO
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BasculeError)
     return response_of(error)
-
-
-async def _raced(_request: Request, _error: Exception) -> JSONResponse:
-    return response_of(Conflict("Another request changed the same objects at the same moment: look again, then retry."))
 
 
 async def _database(_request: Request, _error: Exception) -> JSONResponse:

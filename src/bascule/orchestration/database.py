@@ -15,10 +15,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from bascule.model.errors import InvalidInput, SystemFailure, Unavailable
+from bascule.model.errors import Conflict, InvalidInput, SystemFailure, Unavailable
 
 log = structlog.stdlib.get_logger(__name__)
 _BUSY_TIMEOUT_MS = 10_000
@@ -84,7 +84,11 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 class Database:
-    """Transactions over an engine. Raises Unavailable when the database does not answer."""
+    """Transactions over an engine.
+
+    Raises Unavailable when the database does not answer, and Conflict when it refuses rows because of what another
+    writer added meanwhile.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -109,11 +113,19 @@ class Database:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Turn the driver's refusals into Unavailable; violated constraints and our own mistakes pass through."""
+    """Turn the driver's refusals into our errors; our own mistakes pass through.
+
+    Only writers that met leave a constraint violated: one alone sees at the edge what it may not write.
+    """
     try:
         yield
     except PoolTimeout as error:
         raise Unavailable("The database is busy: nothing was changed, try again.") from error
+    except IntegrityError as error:
+        log.warning("met another writer", error=str(error.orig))
+        raise Conflict(
+            "Somebody changed the same at the same moment: nothing was changed, look and try again."
+        ) from error
     except DatabaseError as error:
         # OperationalError: away, locked, full. DatabaseError itself: SQLite says so of a file that is no database.
         # What is an OperationalError to SQLite, a table that is missing, has a code of its own in PostgreSQL.

@@ -13,12 +13,11 @@ from sqlalchemy import update as sql_update
 
 from bascule.model.health_checks import Health
 from bascule.model.reports import BackendHealth
-from bascule.store import tables
+from bascule.store import node_states, tables
 
 FRESH_FOR = 30.0  # seconds; an older verdict says nothing about now
 _TABLE = tables.health_statuses
 # Every node's, once a second.
-_LOCKED = select(tables.lb_nodes.c.id).where(tables.lb_nodes.c.id == bindparam("of")).with_for_update(key_share=True)
 _MINE = select(_TABLE).where(_TABLE.c.lb_node_id == bindparam("of"))
 _SEEN = sql_update(_TABLE).where(_TABLE.c.lb_node_id == bindparam("of"))
 
@@ -34,8 +33,7 @@ class HealthStatus:
 
 def replace_node(connection: Connection, node_id: UUID, rows: Iterable[BackendHealth], now: float) -> None:
     """What a node reports now, in place of everything it reported before."""
-    # Every orchestrator watches: two at once would both delete, and then both insert.
-    connection.execute(_LOCKED, {"of": str(node_id)})
+    node_states.take_turns(connection, node_id)
     mine = _TABLE.c.lb_node_id == str(node_id)
     wanted = {(str(row.service_id), str(row.instance_id)): (row.health.value, row.message) for row in rows}
     present = {

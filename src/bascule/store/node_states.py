@@ -19,6 +19,8 @@ from bascule.model.reports import BalancerState
 from bascule.store import tables
 
 _TABLE = tables.node_states
+_NODES = tables.lb_nodes
+_LOCKED = select(_NODES.c.id).where(_NODES.c.id == bindparam("of")).with_for_update(key_share=True)
 _STATE: TypeAdapter[BalancerState] = TypeAdapter(BalancerState)
 
 
@@ -28,6 +30,14 @@ class KeptState:
 
     state: BalancerState
     observed_at: float
+
+
+def take_turns(connection: Connection, node_id: UUID) -> None:
+    """Wait for whoever writes down what this node reports; others wait until the transaction ends.
+
+    Every orchestrator watches: two at once would both delete, and then both insert.
+    """
+    connection.execute(_LOCKED, {"of": str(node_id)})
 
 
 def written(states: Mapping[UUID, BalancerState]) -> dict[UUID, str]:
@@ -42,6 +52,7 @@ def replace_node(
 
     Only what differs is written anew: most load balancers of a large installation are idle most of the time.
     """
+    take_turns(connection, node_id)
     mine = _TABLE.c.lb_node_id == str(node_id)
     if before is None:
         forget_node(connection, node_id)
@@ -66,13 +77,12 @@ def replace_node(
 
 def still(connection: Connection, node_id: UUID, now: float) -> None:
     """A node was seen, and has what it had before."""
-    connection.execute(sql_update(tables.lb_nodes).where(tables.lb_nodes.c.id == str(node_id)).values(seen_at=now))
+    connection.execute(sql_update(_NODES).where(_NODES.c.id == str(node_id)).values(seen_at=now))
 
 
 def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUID, KeptState]:
     """The newest state on each LB node that had one; one that this release cannot read is left out."""
-    nodes = tables.lb_nodes
-    query = select(_TABLE, nodes.c.seen_at).join(nodes, nodes.c.id == _TABLE.c.lb_node_id)
+    query = select(_TABLE, _NODES.c.seen_at).join(_NODES, _NODES.c.id == _TABLE.c.lb_node_id)
     found = {}
     for row in connection.execute(query.where(_TABLE.c.load_balancer_id == str(load_balancer_id))):
         try:
@@ -85,8 +95,7 @@ def of_load_balancer(connection: Connection, load_balancer_id: UUID) -> dict[UUI
 
 def seen_at(connection: Connection) -> dict[UUID, float]:
     """When each LB node was last seen, of those that ever were."""
-    nodes = tables.lb_nodes
-    rows = connection.execute(select(nodes.c.id, nodes.c.seen_at).where(nodes.c.seen_at.is_not(None)))
+    rows = connection.execute(select(_NODES.c.id, _NODES.c.seen_at).where(_NODES.c.seen_at.is_not(None)))
     return {UUID(row.id): row.seen_at for row in rows}
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from bascule.model.configurations import Backend, BalancerConfiguration, ServiceConfiguration, Version
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
+from bascule.model.reports import BalancerReport, BalancerState
 from bascule.model.strategies import Protocol, Strategy
 
 VIP = IPv4Address("192.0.2.1")
@@ -47,3 +48,10 @@ def balancer(
         announced=announced,
         services=services,
     )
+
+
+def balancer_state(generation: int) -> BalancerState:
+    """What an LB node has of a load balancer that it serves."""
+    configuration = balancer(service(backend(1)), generation=generation)
+    report = BalancerReport(configuration=configuration, ready=True, announced=True)
+    return BalancerState(data_plane_name="xdp", problems=(), balancer=report, services=())
