@@ -120,6 +120,22 @@ def addresses_on(lab: str, host: str, interface: str) -> frozenset[IPAddress]:
     return _in_host(lab, host, read)
 
 
+def hardware_address(lab: str, host: str, interface: str) -> str:
+    """The MAC address of one interface of a host."""
+    found: str = _in_host(lab, host, lambda ip: ip.link("get", index=_index(ip, interface))[0].get("address"))
+    return found
+
+
+def neighbours(lab: str, host: str, interface: str) -> dict[IPAddress, str]:
+    """The MAC addresses that a host has learnt there, by address of either family."""
+
+    def read(ip: IPRoute) -> dict[IPAddress, str]:
+        found = ip.get_neighbours(ifindex=_index(ip, interface))
+        return {ip_address(each.get("dst")): each.get("lladdr") for each in found if each.get("lladdr")}
+
+    return _in_host(lab, host, read)
+
+
 def next_hops(lab: str, host: str) -> dict[str, list[str]]:
     """The gateways of every route of a host to a single address, of both families."""
 

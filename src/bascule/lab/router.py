@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from bascule.lab.network import addresses_on, next_hops
+from bascule.announcers.vrrp.plan import priority, router_id
+from bascule.announcers.vrrp.render import VrrpOptions
+from bascule.lab.network import addresses_on, hardware_address, neighbours, next_hops
 from bascule.lab.shape import AnnouncerName, Bfd
 from bascule.lab.state import Lab
-from bascule.lab.topology import LB_AS, ROUTER_AS, UPLINK, VIPS, Host, Role, Topology
+from bascule.lab.topology import LB_AS, ROUTER_AS, SEGMENT, UPLINK, VIPS, Host, Role, Topology
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
@@ -125,3 +127,22 @@ def announcements(lab: Lab) -> dict[IPAddress, tuple[str, ...]]:
         for address, hops in ((ip_address(key), hops) for key, hops in next_hops(lab.name, "router").items())
         if address in VIPS[address.version]
     }
+
+
+def drawn_by(lab: Lab, vip: IPAddress) -> tuple[str, ...]:
+    """The LB nodes that the router sends a VIP's packets to; on a segment the one whose answer it heard last."""
+    if lab.shape.announcer is AnnouncerName.BGP:
+        return announcements(lab).get(vip, ())
+    heard = neighbours(lab.name, "router", SEGMENT).get(vip)
+    nodes = (node.name for node in lab.topology.of_role(Role.LB_NODE))
+    return tuple(name for name in nodes if hardware_address(lab.name, name, UPLINK) == heard)
+
+
+def preferred(lab: Lab, vip: IPAddress) -> str:
+    """The LB node that carries a VIP when all are well: with VRRP the one of the highest priority, else the first."""
+    nodes = lab.topology.of_role(Role.LB_NODE)
+    if lab.shape.announcer is AnnouncerName.BGP:
+        return nodes[0].name
+    sources = {node.addresses[vip.version]: node.name for node in nodes}
+    number = router_id(vip, VrrpOptions(interface=UPLINK, nodes=tuple(sources)).ids)
+    return sources[max(sources, key=lambda source: priority(number, source, sources))]

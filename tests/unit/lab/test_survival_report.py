@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from bascule.lab.shape import DatabaseKind, Shape
+from bascule.lab.shape import AnnouncerName, DatabaseKind, Shape
 from bascule.lab.survival import plot, report
 from bascule.lab.survival.catalogue import FAULTS, choose
 from bascule.lab.survival.flows import Kind, Record
@@ -71,9 +71,7 @@ def test_json_has_milliseconds() -> None:
 
 def test_the_page_explains_every_column_and_fault() -> None:
     """The report names what it measured, what each column means, every fault and its picture."""
-    text = report.page(
-        _outcomes(), data_plane=DataPlaneName.XDP, machine="A machine.", plot="s.svg", command="bascule lab survive"
-    )
+    text = report.page(_outcomes(), shape=Shape(), machine="A machine.", plot="s.svg", command="bascule lab survive")
     assert "500 TCP connections and 200 UDP flows" in text
     assert all(f"`{fault.name}`: {fault.sentence}" in text for fault in FAULTS)
     head = next(line for line in text.splitlines() if line.startswith("| fault"))
@@ -95,6 +93,10 @@ def test_only_what_a_lab_can_suffer_can_be_chosen() -> None:
     names = {fault.name for fault in choose([], Shape())}
     assert {"keepalived-reloaded", "database-gone"}.isdisjoint(names)
     assert "keepalived-reloaded" in {fault.name for fault in choose([], Shape(dataplane=DataPlaneName.KEEPALIVED))}
+    by_vrrp = {fault.name: fault for fault in choose([], Shape(announcer=AnnouncerName.VRRP))}
+    assert by_vrrp.keys() - names == {"vrrp-killed", "vrrp-frozen"}
+    assert names - by_vrrp.keys() == {"bird-restarted", "bgp-session-lost", "bfd-silent"}
+    assert "three adverts" in by_vrrp["lb-node-dies"].why
     assert "database-gone" in {fault.name for fault in choose([], Shape(database=DatabaseKind.POSTGRESQL))}
     with pytest.raises(NotFound, match="lb-node-dies"):
         choose(["keepalived-reloaded"], Shape())

@@ -6,10 +6,10 @@ What undoing needs beyond `Scene.make_whole` stands in `undo`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bascule.lab.shape import DatabaseKind, Shape
-from bascule.lab.survival import deeds, deeds_on_instances
+from bascule.lab.shape import AnnouncerName, DatabaseKind, Shape
+from bascule.lab.survival import deeds, deeds_on_announcers, deeds_on_instances
 from bascule.lab.survival.scene import Scene
 from bascule.lab.survival.verdict import Budget
 from bascule.model.data_planes import DataPlaneName
@@ -40,13 +40,18 @@ class Fault:
     hurt: frozenset[str] = frozenset()
     data_planes: frozenset[DataPlaneName] = frozenset(DataPlaneName)
     databases: frozenset[DatabaseKind] = frozenset(DatabaseKind)
+    announcers: frozenset[AnnouncerName] = frozenset(AnnouncerName)
     why: str = ""
 
 
+_BY_BGP, _BY_VRRP = frozenset({AnnouncerName.BGP}), frozenset({AnnouncerName.VRRP})
 _VM1 = frozenset({"vm1"})
 _RETRANSMISSION = (
     "A packet that was inside the node is lost, and TCP sends it again after at least 200 ms (Linux's least"
     " retransmission time-out), doubled each time: a path that is back after 100 ms is heard of after 200 to 600 ms."
+)
+_ELECTION = (
+    "By VRRP nobody has the address until the other node missed three adverts, which are 200 ms apart as shipped."
 )
 _MOVED_SLOTS = (
     "A connection that began in a slot which a change just moved is known to one LB node only: the other one leaves it"
@@ -59,14 +64,14 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-dies",
-        sentence="lb1's agent gets a kill -9 and its cable is dead.",
+        sentence="An LB node's agent gets a kill -9 and its cable is dead.",
         budget=DEATH,
         inject=deeds.kill_lb_node,
         why=_RETRANSMISSION,
     ),
     Fault(
         name="lb-node-hangs",
-        sentence="Nothing passes between lb1 and the router, while its link stays up, as behind a switch.",
+        sentence="Nothing passes between an LB node and the router, while its link stays up, as behind a switch.",
         budget=DEATH,
         inject=deeds.hang_lb_node,
         undo=deeds.unhang_lb_node,
@@ -75,40 +80,40 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-returns",
-        sentence="lb1, dead before, comes back: cable and agent.",
+        sentence="An LB node, dead before, comes back: cable and agent.",
         budget=CHANGE,
         prepare=deeds.kill_lb_node_and_wait,
         inject=deeds.revive_lb_node,
     ),
     Fault(
         name="lb-processes-die",
-        sentence="All processes of lb1 get a kill -9: agent and BIRD; its kernel lives.",
+        sentence="All processes of an LB node get a kill -9: agent, BIRD, keepalived; its kernel lives.",
         budget=DEATH,
         inject=deeds.kill_lb_processes,
         why=_RETRANSMISSION,
     ),
     Fault(
         name="lb-node-drained",
-        sentence="lb1 drains (`bascule node drain`): it withdraws, serves until no packets come, and stops.",
+        sentence="An LB node drains (`bascule node drain`): it withdraws, serves until no packets come, and stops.",
         budget=CHANGE,
         inject=deeds.drain_lb_node,
     ),
     Fault(
         name="lb-node-added",
-        sentence="lb1, disabled before, is enabled (`bascule node enable`): load balancers come to it.",
+        sentence="An LB node, disabled before, is enabled (`bascule node enable`): load balancers come to it.",
         budget=CHANGE,
         prepare=deeds.disable_lb_node,
         inject=deeds.add_lb_node,
     ),
     Fault(
         name="lb-agent-restarted",
-        sentence="lb1's agent gets a kill -9 and is started again.",
+        sentence="An LB node's agent gets a kill -9 and is started again.",
         budget=CHANGE,
         inject=deeds.restart_lb_agent,
     ),
     Fault(
         name="lb-agent-upgraded",
-        sentence="lb1's agent ends in good order and its successor starts, as a package's upgrade has it.",
+        sentence="An LB node's agent ends in good order and its successor starts, as a package's upgrade has it.",
         budget=CHANGE,
         inject=deeds.upgrade_lb_agent,
     ),
@@ -128,34 +133,51 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="keepalived-reloaded",
-        sentence="Every keepalived of lb1 reads its configuration again (SIGHUP).",
+        sentence="Every keepalived of an LB node reads its configuration again (SIGHUP).",
         budget=CHANGE,
-        inject=deeds.reload_keepalived,
+        inject=deeds_on_announcers.reload_keepalived,
         data_planes=frozenset({DataPlaneName.KEEPALIVED}),
     ),
     Fault(
         name="bird-restarted",
-        sentence="lb1's BIRD ends (SIGTERM); its agent starts it again.",
+        sentence="An LB node's BIRD ends (SIGTERM); its agent starts it again.",
         budget=CHANGE,
-        inject=deeds.restart_bird,
+        inject=deeds_on_announcers.restart_bird,
+        announcers=_BY_BGP,
+    ),
+    Fault(
+        name="vrrp-killed",
+        sentence="The keepalived that speaks VRRP gets a kill -9 on the LB node that has the VIP.",
+        budget=DEATH,
+        inject=deeds_on_announcers.kill_vrrp,
+        announcers=_BY_VRRP,
+    ),
+    Fault(
+        name="vrrp-frozen",
+        sentence="The keepalived that speaks VRRP stands still (SIGSTOP) on the LB node that has the VIP.",
+        budget=DEATH,
+        inject=deeds_on_announcers.freeze_vrrp,
+        announcers=_BY_VRRP,
     ),
     Fault(
         name="bgp-session-lost",
-        sentence="The router closes its BGP session with lb1, and opens it again three seconds later.",
+        sentence="The router closes its BGP session with an LB node, and opens it again three seconds later.",
         budget=CHANGE,
-        inject=deeds.lose_bgp_session,
+        inject=deeds_on_announcers.lose_bgp_session,
+        announcers=_BY_BGP,
     ),
     Fault(
         name="bfd-silent",
-        sentence="Nothing of lb1's BFD reaches the router, while its link stays up; three seconds later it does again.",
+        sentence="An LB node's BFD does not reach the router, whose link is up; three seconds later it does again.",
         budget=CHANGE,
-        inject=deeds.silence_bfd,
+        inject=deeds_on_announcers.silence_bfd,
+        announcers=_BY_BGP,
     ),
     Fault(
         name="vip-deleted",
-        sentence="Somebody deletes the VIP on lb1 by hand: its route, and its address wherever it is.",
+        sentence="Somebody deletes the VIP on an LB node by hand: its route, and its address wherever it is.",
         budget=CHANGE,
-        inject=deeds.delete_vip,
+        inject=deeds_on_announcers.delete_vip,
     ),
     Fault(
         name="instance-dies",
@@ -211,14 +233,14 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-dies-during-change",
-        sentence="The pool grows, and lb1 dies half a second after the change was asked for.",
+        sentence="The pool grows, and an LB node dies half a second after the change was asked for.",
         budget=DEATH,
         inject=deeds_on_instances.kill_lb_node_during_change,
         why=_MOVED_SLOTS,
     ),
     Fault(
         name="lb-node-dies-after-change",
-        sentence="The pool has just grown, connections begin in slots that moved, and lb1 dies.",
+        sentence="The pool has just grown, connections begin in slots that moved, and an LB node dies.",
         budget=DEATH,
         prepare=deeds_on_instances.grow_pool,
         inject=deeds.kill_lb_node,
@@ -226,14 +248,14 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="lb-node-dies-long-after",
-        sentence="The pool grows, and lb1 dies 75 s later, when flows that are silent for a minute count as ended.",
+        sentence="The pool grows, and an LB node dies 75 s later, when flows silent for a minute count as ended.",
         budget=DEATH,
         inject=deeds_on_instances.kill_lb_node_long_after_change,
         why=_MOVED_SLOTS,
     ),
     Fault(
         name="instance-cut-off",
-        sentence="lb1 alone cannot reach vm1 any more: the LB nodes' verdicts on it differ.",
+        sentence="One LB node alone cannot reach vm1 any more: the LB nodes' verdicts on it differ.",
         budget=OWN,
         inject=deeds_on_instances.cut_off_instance,
         undo=deeds_on_instances.reconnect_instance,
@@ -245,6 +267,7 @@ FAULTS: tuple[Fault, ...] = (
 ABSENT = {
     "The database is gone for a minute": "with --database postgresql only: SQLite's file stays with who has it open.",
     "An agent of another version": "an upgrade is a stop and a start here, of the same version.",
+    "VRRP": "with --announcer vrrp only: all LB nodes are on one segment then, and one of them has the VIP.",
     "IPv6": "with --ipv6 only: all flows go over IPv6 then, in a lab of both families.",
 }
 
@@ -254,10 +277,17 @@ def choose(names: list[str], shape: Shape) -> tuple[Fault, ...]:
     able = {
         fault.name: fault
         for fault in FAULTS
-        if shape.dataplane in fault.data_planes and shape.database in fault.databases
+        if shape.dataplane in fault.data_planes
+        and shape.database in fault.databases
+        and shape.announcer in fault.announcers
     }
-    kind = f"{shape.dataplane.value} and {shape.database.value}"
+    kind = f"{shape.dataplane.value}, {shape.announcer.value} and {shape.database.value}"
     for name in names:
         if name not in able:
             raise NotFound(f"There is no fault {name} with {kind}: choose among {', '.join(able)}.")
-    return tuple(able[name] for name in names) or tuple(able.values())
+    chosen = tuple(able[name] for name in names) or tuple(able.values())
+    return tuple(map(_by_election, chosen)) if shape.announcer is AnnouncerName.VRRP else chosen
+
+
+def _by_election(fault: Fault) -> Fault:
+    return replace(fault, why=f"{_ELECTION} {fault.why}".strip()) if fault.budget is DEATH else fault

@@ -18,8 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bascule.client.clients import AdminClient
 from bascule.lab import life, state
 from bascule.lab.control_plane import ControlPlane
-from bascule.lab.options import BfdOption, CheckInterval, Database, DataPlane, ForwardingOption, Name, Output
-from bascule.lab.shape import USUAL_BFD, Bfd, DatabaseKind, Shape, usual_forwarding
+from bascule.lab.options import (
+    AnnouncerOption,
+    BfdOption,
+    CheckInterval,
+    Database,
+    DataPlane,
+    ForwardingOption,
+    Name,
+    Output,
+)
+from bascule.lab.shape import USUAL_BFD, AnnouncerName, Bfd, DatabaseKind, Shape, usual_forwarding
 from bascule.lab.state import Lab
 from bascule.lab.survival import plot as plots
 from bascule.lab.survival import report as reports
@@ -53,6 +62,7 @@ def survive(
     dataplane: DataPlane = DataPlaneName.XDP,
     forwarding: ForwardingOption = None,
     check_interval: CheckInterval = 1,
+    announcer: AnnouncerOption = AnnouncerName.BGP,
     ipv6: Annotated[bool, typer.Option("--ipv6", help="All flows over IPv6.")] = False,
     database: Database = DatabaseKind.SQLITE,
     database_away: Annotated[float, typer.Option(min=1, help="Seconds that the database is away when it goes.")] = 60,
@@ -66,6 +76,7 @@ def survive(
         raise InvalidInput("Name one or more faults, or say --all.", field="faults")
     shape = Shape(
         dataplane=dataplane,
+        announcer=announcer,
         forwarding=forwarding or usual_forwarding(dataplane),
         check_interval=check_interval,
         ipv6=ipv6,
@@ -96,7 +107,7 @@ def _show(outcomes: Sequence[Outcome], output: Output) -> None:
 
 def _page(lab: Lab, outcomes: Sequence[Outcome], plot: str) -> str:
     command = " ".join(["bascule", *sys.argv[1:]])
-    return reports.page(outcomes, data_plane=lab.shape.dataplane, machine=_machine(), plot=plot, command=command)
+    return reports.page(outcomes, shape=lab.shape, machine=_machine(), plot=plot, command=command)
 
 
 def _endure_all(

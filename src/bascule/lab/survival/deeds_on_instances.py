@@ -92,7 +92,7 @@ def kill_lb_node_long_after_change(scene: Scene) -> None:
 def cut_off_instance(scene: Scene) -> None:
     """One LB node's packets to one instance go nowhere."""
     _blackhole(scene, "add")
-    scene.mark(f"{deeds.NODE} cannot reach {_INSTANCE}")
+    scene.mark(f"{scene.hit} cannot reach {_INSTANCE}")
 
 
 def reconnect_instance(scene: Scene) -> None:
@@ -112,7 +112,7 @@ def _blackhole(scene: Scene, what: str) -> None:
                     if what == "add":  # what is gone already is fine
                         raise
 
-    call_in(namespace(scene.lab.name, deeds.NODE), body)
+    call_in(namespace(scene.lab.name, scene.hit), body)
 
 
 def _scale(scene: Scene, size: int) -> None:

@@ -9,10 +9,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
+from bascule.lab.shape import Shape
 from bascule.lab.survival.catalogue import ABSENT
 from bascule.lab.survival.measure import Effort, Outcome
 from bascule.lab.survival.verdict import Verdict
-from bascule.model.data_planes import DataPlaneName
 
 _STYLES = {Verdict.KEPT: "green", Verdict.NOISE: "yellow", Verdict.MISSED: "red"}
 _SHORT = {Verdict.KEPT: "kept", Verdict.NOISE: "noise", Verdict.MISSED: "missed"}
@@ -97,7 +97,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def page(outcomes: Sequence[Outcome], *, data_plane: DataPlaneName, machine: str, plot: str, command: str) -> str:
+def page(outcomes: Sequence[Outcome], *, shape: Shape, machine: str, plot: str, command: str) -> str:
     """The report as Markdown; `plot` is the picture's file name beside it, `machine` says where this was measured."""
     rows = ["| " + " | ".join((*_COLUMNS, "budget", "verdict")) + " |", "| --- " * (len(_COLUMNS) + 2) + "|"]
     rows += [
@@ -106,12 +106,13 @@ def page(outcomes: Sequence[Outcome], *, data_plane: DataPlaneName, machine: str
     said = "\n".join(f"- `{each.fault.name}`: {each.fault.sentence}" for each in outcomes)
     absent = "\n".join(f"- {what}: {why}" for what, why in ABSENT.items())
     misses = "\n".join(f"- {line}" for line in missed(outcomes)) or "None."
+    lab = f"the data plane `{shape.dataplane.value}` and the announcer `{shape.announcer.value}`"
     return f"""\
 <!-- Written by `{command}`: do not edit. -->
 
 # What survives what
 
-Measured with the data plane `{data_plane.value}` in the lab: {_effort(outcomes[0].effort)}
+Measured in the lab with {lab}: {_effort(outcomes[0].effort)}
 {machine} Rerun with:
 
     {command}

@@ -14,7 +14,8 @@ from bascule.lab.control_plane import ControlPlane
 from bascule.lab.demo import WEB, WHO
 from bascule.lab.readiness import wait_for_bgp, wait_for_instances, wait_for_programs
 from bascule.lab.roster import roster
-from bascule.lab.router import announcements
+from bascule.lab.router import drawn_by, preferred
+from bascule.lab.shape import AnnouncerName
 from bascule.lab.state import Lab
 from bascule.lab.topology import UPLINK, Role
 from bascule.lab.traffic import Target
@@ -32,13 +33,15 @@ _PATIENCE = 120.0
 class Scene:
     """A lab, the load balancer that is measured, and what was done to them when.
 
-    `database_away` is for how many seconds the database stays away when it goes.
+    `hit` is the LB node that deeds are done to: one that carries the VIP. `database_away` is for how many seconds the
+    database stays away when it goes.
     """
 
     lab: Lab
     api: ControlPlane
     admin: AdminClient
     vip: IPAddress
+    hit: str
     database_away: float = 60.0
     marks: list[tuple[float, str]] = field(default_factory=list)
     clock: Callable[[], float] = monotonic
@@ -57,7 +60,16 @@ class Scene:
 
     def carried_by(self) -> tuple[str, ...]:
         """The LB nodes that the router sends the VIP's packets to."""
-        return announcements(self.lab).get(self.vip, ())
+        return drawn_by(self.lab, self.vip)
+
+    def others(self) -> tuple[str, ...]:
+        """The LB nodes that nothing is done to."""
+        return tuple(node for node in self.lb_nodes() if node != self.hit)
+
+    def wait_until_carried_by_all(self) -> None:
+        """Until every LB node carries the VIP that could: with VRRP the one that is preferred to the others."""
+        by_vrrp = self.lab.shape.announcer is AnnouncerName.VRRP
+        self.wait_until_carried_by(*((self.hit,) if by_vrrp else self.lb_nodes()))
 
     def wait_until_carried_by(self, *nodes: str) -> None:
         """Until the router sends the VIP's packets to exactly these LB nodes."""
@@ -108,7 +120,9 @@ class Scene:
         if self.api.pool_sizes() != {SERVING}:
             self.api.scale(SERVING, drain_deadline=0)
         wait_for_bgp(lab)
-        self.wait_until_carried_by(*self.lb_nodes())
+        # The router of a segment learns who carries the VIP when somebody asks for it.
+        self.wait_until_answered_by(self.instances())
+        self.wait_until_carried_by_all()
         self.wait_until_answered_by(self.instances())
 
 
@@ -125,7 +139,8 @@ def set_scene(
     created = api.create_load_balancer(f"survival-{token_hex(4)}", family)
     for port in (WEB, WHO):
         api.add_service(created, port)
-    scene = Scene(lab=lab, api=api, admin=admin, vip=created.ip, database_away=database_away)
+    hit = preferred(lab, created.ip)
+    scene = Scene(lab=lab, api=api, admin=admin, vip=created.ip, hit=hit, database_away=database_away)
     try:
         scene.make_whole()
         yield scene
