@@ -20,7 +20,6 @@ from bascule.model.virtual_services import ServiceKey
 from bascule.store import instance_pools, placements
 from bascule.wire.admin_v1 import LBNodeUpdate, Reconcile
 from bascule.wire.admin_v1_drains import Drain, DrainsView, Undrain
-from tests.integration.expected_state import create_load_balancer
 from tests.integration.test_orchestrator import HOSTS, NODES, ControlPlane, control
 
 __all__ = ["control"]
@@ -96,9 +95,7 @@ class Centre:
 @pytest_asyncio.fixture
 async def centre(control: ControlPlane) -> AsyncIterator[Centre]:
     """All of it serves."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     yield Centre(control, load_balancer_id)
 
 

@@ -21,7 +21,7 @@ from bascule.orchestration.queue import Priority
 from bascule.store import drift_audits, drift_findings, load_balancers, tables
 from bascule.store.drift_audits import AuditRow
 from bascule.store.drift_findings import DriftRow
-from tests.integration.expected_state import create_load_balancer, mark_deleting, shrink_pool
+from tests.integration.expected_state import mark_deleting, shrink_pool
 from tests.integration.test_orchestrator import HOSTS, NODES, ControlPlane, control
 
 __all__ = ["control"]  # pytest finds the fixture here
@@ -100,9 +100,7 @@ class Audited:
 @pytest.fixture
 async def audited(control: ControlPlane) -> Audited:
     """Everything is as it should be."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     control.clock.ahead += 1.0
     registry = CollectorRegistry()
     auditor = Auditor(

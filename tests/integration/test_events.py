@@ -25,7 +25,6 @@ from bascule.programs.events import hearing
 from bascule.programs.settings import OrchestratorSettings
 from bascule.store import instances
 from tests.contract.kafka_broker import broker
-from tests.integration.expected_state import create_load_balancer
 from tests.integration.test_orchestrator import HOSTS, ControlPlane, assert_serving, control
 
 __all__ = ["control"]  # pytest finds the fixture here
@@ -56,9 +55,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def assert_rules_follow(control: ControlPlane, publish: Callable[[MachineEvent], Awaitable[None]]) -> None:
     """A machine moves; rules come to where it is now and go from where it was, and it serves all the while."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     assert (MOVED in rules_of(control, 0), MOVED in rules_of(control, 1)) == (True, False)
 
     def on_the_second() -> bool:

@@ -113,6 +113,13 @@ class ControlPlane:
                 return
         raise AssertionError("the queue never empties")
 
+    async def settled_load_balancer(self) -> UUID:
+        """A new load balancer that is as it should be."""
+        with self.database.write() as connection:
+            load_balancer_id, _ = create_load_balancer(connection, self.pool_id, now=self.clock.now())
+        await self.settle()
+        return load_balancer_id
+
     def watch(self) -> Watch:
         """A watch."""
         return Watch(
@@ -225,9 +232,7 @@ async def _run_until_killed(control: ControlPlane) -> bool:
 
 async def test_a_node_that_returns_with_an_old_disk_is_cleaned(control: ControlPlane) -> None:
     """What was deleted while a hypervisor was silent is taken off it when it answers again."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     silent = control.agents.node(HOSTS[0].id)
     silent.reachable = False
     with control.database.write() as connection:
@@ -241,9 +246,7 @@ async def test_a_node_that_returns_with_an_old_disk_is_cleaned(control: ControlP
 
 async def test_what_this_store_never_knew_is_left_alone(control: ControlPlane) -> None:
     """An empty or wrong database must not take load balancers off nodes."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     with control.database.write() as connection:
         load_balancers.delete(connection, load_balancer_id)
     await control.watch().run_once()
@@ -252,9 +255,7 @@ async def test_what_this_store_never_knew_is_left_alone(control: ControlPlane) -
 
 async def test_a_node_that_lost_its_state_gets_it_back(control: ControlPlane) -> None:
     """The watch notices a missing load balancer and asks for a reconciliation."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     watch = control.watch()
     await watch.run_once()
     await control.settle()
@@ -308,9 +309,7 @@ def test_the_entity_kinds_agree() -> None:
 
 async def test_a_node_silent_to_a_worker_alone_follows_at_the_next_look(control: ControlPlane) -> None:
     """The watch never found it silent, so only what the worker missed can ask for it before the sweep."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     watch = control.watch()
     await watch.run_once()
     await control.settle()
@@ -326,9 +325,7 @@ async def test_a_node_silent_to_a_worker_alone_follows_at_the_next_look(control:
 
 async def test_a_command_that_arrives_after_a_later_run_changes_nothing(control: ControlPlane) -> None:
     """Rules go and their hypervisor does not answer; they are wanted again, and then the old command arrives."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     agents, late = control.agents, LateAgents()
     late._nodes = agents._nodes
     control.agents = late
@@ -367,14 +364,6 @@ def waiting(control: ControlPlane) -> list[list[str]]:
         return [row["reasons"] for row in jobs.queue(connection) if row["waiting"]]
 
 
-async def settled(control: ControlPlane) -> UUID:
-    """A load balancer that is as it should be."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
-    return load_balancer_id
-
-
 async def sweep(control: ControlPlane, reports: Reports, since: float) -> None:
     """Compare everything at once."""
     made = Sweep(database=control.database, reports=reports, clock=control.clock, period=60.0)
@@ -383,7 +372,7 @@ async def sweep(control: ControlPlane, reports: Reports, since: float) -> None:
 
 async def test_what_is_as_it_should_be_costs_no_write_and_no_second_question(control: ControlPlane) -> None:
     """A sweep over healthy load balancers leaves the queue as it was, and asks each agent once at most."""
-    await settled(control)
+    await control.settled_load_balancer()
     reports, begun = Reports(control.agents, control.clock), control.clock.now()
     asked: list[str] = []
     control.agents.before = asked.append
@@ -398,7 +387,7 @@ async def test_what_is_as_it_should_be_costs_no_write_and_no_second_question(con
 
 async def test_a_sweep_finds_rules_that_a_hypervisor_lost(control: ControlPlane) -> None:
     """What no doubt of the watch tells of is found by comparing, and mended by a worker."""
-    load_balancer_id = await settled(control)
+    load_balancer_id = await control.settled_load_balancer()
     control.agents.node(HOSTS[0].id).forwarding.clear()
     await sweep(control, Reports(control.agents, control.clock), control.clock.now())
     assert waiting(control) == [["bring lb to generation 1"]]
@@ -408,7 +397,7 @@ async def test_a_sweep_finds_rules_that_a_hypervisor_lost(control: ControlPlane)
 
 async def test_a_sweep_does_not_trust_a_report_from_before_a_command(control: ControlPlane) -> None:
     """The report shows all well, then this process breaks it by a command: the sweep sees what is there now."""
-    load_balancer_id = await settled(control)
+    load_balancer_id = await control.settled_load_balancer()
     reports, begun = Reports(control.agents, control.clock), control.clock.now()
     await sweep(control, reports, begun)
     assert waiting(control) == []
@@ -420,7 +409,7 @@ async def test_a_sweep_does_not_trust_a_report_from_before_a_command(control: Co
 
 async def test_a_sweep_leaves_to_workers_what_they_have_in_hand(control: ControlPlane) -> None:
     """In the middle of a run the world differs from the store: that is no reason for another run."""
-    load_balancer_id = await settled(control)
+    load_balancer_id = await control.settled_load_balancer()
     control.agents.node(HOSTS[0].id).forwarding.clear()
     with control.database.write() as connection:
         changes.request(
@@ -437,7 +426,7 @@ async def test_a_sweep_leaves_to_workers_what_they_have_in_hand(control: Control
 
 async def test_a_sweep_is_spread_over_its_period_and_forgets_nobody(control: ControlPlane) -> None:
     """After one period everything has been compared once, and not before."""
-    await settled(control)
+    await control.settled_load_balancer()
     control.agents.node(HOSTS[0].id).forwarding.clear()
     made = Sweep(
         database=control.database, reports=Reports(control.agents, control.clock), clock=control.clock, period=60.0

@@ -20,7 +20,6 @@ from bascule.events.metrics import EventCounters
 from bascule.model.reports import HypervisorReport
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, drift_findings
-from tests.integration.expected_state import create_load_balancer
 from tests.integration.test_orchestrator import HOSTS, NODES, ControlPlane, control
 
 __all__ = ["control"]  # pytest finds the fixture here
@@ -94,9 +93,7 @@ class Heard:
 @pytest.fixture
 async def heard(control: ControlPlane) -> Heard:
     """A load balancer that settled a minute ago."""
-    with control.database.write() as connection:
-        load_balancer_id, _ = create_load_balancer(connection, control.pool_id, now=control.clock.now())
-    await control.settle()
+    load_balancer_id = await control.settled_load_balancer()
     control.clock.ahead += 60.0
     registry = CollectorRegistry()
     auditor = Auditor(
