@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from bascule.lab.servers import postgresql_programs
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store.database import Database, migrate, open_database
 from bascule.store.tables import orchestration
 from tests.postgresql import PostgreSQLServer
@@ -82,7 +83,7 @@ def drain(database: Database, holder: str) -> int:
         if claim is None:
             return done
         with database.write() as connection:
-            QUEUE.complete(connection, claim)
+            QUEUE.claims.complete(connection, claim)
         done, after = done + 1, claim.tenant
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from bascule.model.instance_pools import Instance
 from bascule.model.load_balancers import LoadBalancerState, ServiceState
 from bascule.model.operations import Operation
-from bascule.orchestration.queue import Entity, Priority
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority
 from bascule.store import (
     changes,
     instance_pools,
@@ -212,7 +213,7 @@ async def test_what_failed_before_is_left_to_a_worker(control: ControlPlane) -> 
     with control.database.write() as connection:
         claim = control.queue.claim(connection, holder="another", now=control.clock.now(), lease=60.0)
         assert claim is not None
-        control.queue.fail(connection, claim, error="no", retry_at=control.clock.now())
+        control.queue.claims.fail(connection, claim, error="no", retry_at=control.clock.now())
     assert await ended(control) == 0
 
 

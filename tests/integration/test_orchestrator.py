@@ -107,7 +107,7 @@ class ControlPlane:
         """Let a new worker run until nothing is due."""
         worker = self.worker()
         with self.database.write() as connection:
-            self.queue.release_all(connection, worker.name)
+            self.queue.claims.release_all(connection, worker.name)
         for _ in range(most):
             if not await worker.run_once():
                 return

@@ -21,7 +21,8 @@ from sqlalchemy import Connection, func, select, text
 from bascule.lab.servers import postgresql_programs
 from bascule.model.errors import LeaseLost, Unavailable
 from bascule.orchestration.bell import PostgreSQLBell
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store import lb_nodes, node_states
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
@@ -261,10 +262,10 @@ def test_what_a_step_writes_is_fenced_until_it_is_committed(url: str, database: 
     late = time.time() + 2 * LEASE
     with opened(url) as other:
         with database.write() as step:
-            QUEUE.hold(step, claim)
+            QUEUE.claims.hold(step, claim)
             with other.write() as connection:
                 assert QUEUE.claim(connection, holder="two", now=late, lease=LEASE) is None
         with other.write() as connection:
             assert QUEUE.claim(connection, holder="two", now=late, lease=LEASE) is not None
     with pytest.raises(LeaseLost), database.write() as step:
-        QUEUE.hold(step, claim)
+        QUEUE.claims.hold(step, claim)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert
 
 from bascule.orchestration.bell import PostgreSQLBell
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.jobs import Action, Job, Step
-from bascule.orchestration.queue import Claim, Entity
 from bascule.orchestration.reconciler import Decision
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker

@@ -23,9 +23,10 @@ from bascule.balancing.patience import Patience
 from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.model.configurations import ForwardingRule
 from bascule.model.nodes import LBNode
+from bascule.orchestration.claims import Claim, Claims, Entity, is_entity
 from bascule.orchestration.jobs import Job, sequence
 from bascule.orchestration.jobs import Sequence as JobSequence
-from bascule.orchestration.queue import Claim, Entity, Queue
+from bascule.orchestration.queue import Queue
 from bascule.orchestration.reconciler import Decision
 from tests.simulation.profile import SLEEPY, Profile
 
@@ -104,14 +105,14 @@ def what_is_not_ready_is_announced() -> Iterator[None]:
 @contextmanager
 def requests_during_a_run_are_forgotten() -> Iterator[None]:
     """Completing a run answers requests that it never saw."""
-    real = Queue.complete
+    real = Claims.complete
 
-    def complete(self: Queue, connection: Connection, claim: Claim) -> None:
+    def complete(self: Claims, connection: Connection, claim: Claim) -> None:
         rows = self._table
-        newest = connection.execute(rows.select().where(self._is(claim.entity))).one().requested
+        newest = connection.execute(rows.select().where(is_entity(rows, claim.entity))).one().requested
         real(self, connection, replace(claim, requested=newest))
 
-    with patch.object(Queue, "complete", complete):
+    with patch.object(Claims, "complete", complete):
         yield
 
 
@@ -125,7 +126,7 @@ def leases_are_ignored() -> Iterator[None]:
 @contextmanager
 def lost_leases_go_unnoticed() -> Iterator[None]:
     """A worker goes on with a job that another one has taken over."""
-    with patch.object(Queue, "check", lambda _self, _connection, _claim: None):
+    with patch.object(Claims, "check", lambda _self, _connection, _claim: None):
         yield
 
 

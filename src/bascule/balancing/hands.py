@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, Version
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.clock import Clock
-from bascule.orchestration.queue import Claim
 
 
 class Agents(Protocol):

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from bascule.balancing.audit import Finding
 from bascule.balancing.quarantine import OVER, Place, Rule, entering, page_text
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.pages import Page, Pages
-from bascule.orchestration.queue import Entity
 from bascule.store import drift_findings, drift_quarantines
 
 log = structlog.stdlib.get_logger(__name__)

@@ -22,10 +22,11 @@ from bascule.balancing.reports import Reports
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.fence import fenced
 from bascule.orchestration.jobs import Action, Job
-from bascule.orchestration.queue import Claim, Entity, Queue
+from bascule.orchestration.queue import Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.store import (
     hypervisors,

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from bascule.balancing.patience import OVER, Patience, held_sentence
 from bascule.model.nodes import LBNode, Silence
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.pages import Page, Pages
-from bascule.orchestration.queue import Entity
 from bascule.store import lb_nodes
 from bascule.store.database import Database
 

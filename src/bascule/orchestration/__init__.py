@@ -12,6 +12,7 @@ by an example; `docs/decisions/` tells why it looks the way it does. `apprise_no
 by its own name.
 """
 
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.clock import Clock, Random, SystemClock
 from bascule.orchestration.database import Database, create_tables, open_database
 from bascule.orchestration.escalation import Escalation, LogEscalation
@@ -34,7 +35,7 @@ from bascule.orchestration.orchestrator import Orchestrator, until_told_to_stop
 from bascule.orchestration.overview import Overview
 from bascule.orchestration.pager import Notifier
 from bascule.orchestration.pages import Page
-from bascule.orchestration.queue import Claim, Entity, Priority, Queue
+from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.reconciler import Decision, Reconciler
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.tables import OrchestrationTables, define

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import URL
 
-from bascule.orchestration.queue import CHANNEL
+from bascule.orchestration.claims import CHANNEL
 
 log = structlog.get_logger(__name__)
 _RECONNECT_SECONDS = 1.0

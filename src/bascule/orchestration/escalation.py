@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from bascule.orchestration.queue import Entity
+from bascule.orchestration.claims import Entity
 
 log = structlog.get_logger(__name__)
 

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.journal import Transaction
-from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.queue import Queue
 
 
 @contextmanager
 def fenced(transaction: Transaction, queue: Queue, claim: Claim) -> Iterator[Connection]:
     """A transaction for a step's own rows. Raises LeaseLost when another worker has taken the entity over."""
     with transaction() as connection:
-        queue.check(connection, claim)
+        queue.claims.check(connection, claim)
         yield connection
         # Again, and for good: nobody takes over between this word and the end of the transaction.
-        queue.hold(connection, claim)
+        queue.claims.hold(connection, claim)

@@ -15,9 +15,10 @@ from typing import TypeAlias
 
 import structlog
 
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.journal import Transaction
-from bascule.orchestration.queue import Due, Entity, Priority, Queue
+from bascule.orchestration.queue import Due, Priority, Queue
 from bascule.orchestration.tables import OrchestrationTables
 
 AT_ONCE = 100  # entities

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
 
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.jobs import Job, Path, Step, walk
 from bascule.orchestration.printable import printable
-from bascule.orchestration.queue import Claim
 from bascule.orchestration.tables import OrchestrationTables
 
 Transaction = Callable[[], AbstractContextManager[Connection]]

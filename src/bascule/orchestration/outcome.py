@@ -8,11 +8,12 @@ import structlog
 from sqlalchemy import Connection
 
 from bascule.model.errors import BasculeError
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
 from bascule.orchestration.journal import Transaction, steps_of_run
 from bascule.orchestration.pages import Page, Pages, drawn
-from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.queue import Queue
 from bascule.orchestration.reconciler import Reconciler
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.runner import describe
@@ -43,11 +44,11 @@ class Outcome:
         """The entity is as it should be, or gone. Whoever was told of failures is told of that."""
         with self._transaction() as connection:
             if claim.paged:
-                self._page(connection, claim, claim.attempts, error=self._queue.last_error(connection, claim))
+                self._page(connection, claim, claim.attempts, error=self._queue.claims.last_error(connection, claim))
             if reconciler.exists(connection, claim.entity):
-                self._queue.complete(connection, claim)
+                self._queue.claims.complete(connection, claim)
             else:
-                self._queue.forget(connection, claim)
+                self._queue.claims.forget(connection, claim)
         if claim.paged:
             self._escalation.recovered(claim.entity, claim.attempts)
 
@@ -70,7 +71,7 @@ class Outcome:
                 reconciler.gave_up(connection, claim, sentence)
                 self._page(connection, claim, attempts, error=sentence, failing=True)
             paged_at = now if alarm else None
-            self._queue.fail(connection, claim, error=sentence, retry_at=retry_at, paged_at=paged_at)
+            self._queue.claims.fail(connection, claim, error=sentence, retry_at=retry_at, paged_at=paged_at)
         if alarm:
             self._escalation.failing(claim.entity, attempts, sentence)
 
@@ -79,12 +80,12 @@ class Outcome:
         until = self._clock.now() + self._policy.longest
         log.info("job cancelled", kind=claim.entity.kind, entity=claim.entity.id)
         with self._transaction() as connection:
-            self._queue.postpone(connection, claim, reason=reason, until=until)
+            self._queue.claims.postpone(connection, claim, reason=reason, until=until)
 
     def given_back(self, claim: Claim) -> None:
         """The worker was told to stop: another may go on at once."""
         with self._transaction() as connection:
-            self._queue.release(connection, claim)
+            self._queue.claims.release(connection, claim)
 
     def _page(self, connection: Connection, claim: Claim, attempts: int, *, error: str, failing: bool = False) -> None:
         if self._pages is None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.journal import NodeState, numbers
-from bascule.orchestration.queue import Entity
 from bascule.orchestration.tables import OrchestrationTables
 
 

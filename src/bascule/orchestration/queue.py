@@ -28,9 +28,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
     false,
-    func,
     or_,
     select,
     true,
@@ -38,11 +36,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bascule.model.errors import LeaseLost
+from bascule.orchestration.claims import Claim, Claims, Entity, is_entity, is_named, names_of, notify
 from bascule.orchestration.tables import OrchestrationTables
 
 REASONS_KEPT = 8
-CHANNEL = "bascule_queue"  # of PostgreSQL's NOTIFY: there is work
 
 
 class Priority(IntEnum):
@@ -52,32 +49,6 @@ class Priority(IntEnum):
     OPERATOR = 10
     EVENT = 20
     PERIODIC = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """What is reconciled: a kind the application names (64 characters at most), and an identifier (36 at most)."""
-
-    kind: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A lease on one entity. `requested` is the number this run answers; `attempts` the failures before it.
-
-    `paged` says that a human was told of these failures.
-    """
-
-    entity: Entity
-    holder: str
-    epoch: int
-    requested: int
-    attempts: int
-    lease_until: float
-    reasons: tuple[str, ...]
-    tenant: str = ""
-    paged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +65,18 @@ class Due:
 class Queue:
     """All methods work inside the caller's transaction; `now` is seconds since the epoch.
 
-    `kinds` are those it claims, all by default: applications that share a database leave each other's alone.
+    `claims` is for whoever holds one. `kinds` are those it claims, all by default: applications that share a database
+    leave each other's alone.
     """
 
     def __init__(self, tables: OrchestrationTables, kinds: Collection[str] | None = None) -> None:
         self._table = table = tables.reconciliations
+        self.claims = Claims(tables)
         # A case, not a comparison: planners would think it rare, look in the key's index and sort all that is due.
         mine = case((table.c.kind.in_(sorted(kinds or ())), true()), else_=false())
         self._mine = [] if kinds is None else [mine]
         # Built once: workers ask these all the time.
-        named = and_(table.c.kind == bindparam("of_kind"), table.c.entity_id == bindparam("of_id"))
-        self._epoch = select(table.c.epoch).where(named)
-        self._held = self._epoch.with_for_update()
+        named = is_named(table)
         order = (table.c.priority, table.c.tenant, table.c.due_at)
         first = self._due(table).order_by(*order).limit(1)
         most_urgent = self._due(table.c.priority).order_by(table.c.priority).limit(1).scalar_subquery()
@@ -137,15 +108,16 @@ class Queue:
         None leaves it as it was ("" at first).
         """
         if delay <= 0:
-            _notify(connection)
+            notify(connection)
         whose = {} if tenant is None else {"tenant": tenant}
         first = {"priority": priority, "requested": 1, "due_at": now + delay, "reasons": [reason], **whose}
+        locked = select(self._table).where(is_entity(self._table, entity)).with_for_update()
         while True:
-            row = connection.execute(select(self._table).where(self._is(entity)).with_for_update()).one_or_none()
+            row = connection.execute(locked).one_or_none()
             if row is not None:
                 self._ask_again(connection, entity, row, priority=priority, reason=reason, due_at=now + delay)
                 if whose and row.tenant != tenant:
-                    connection.execute(update(self._table).where(self._is(entity)).values(whose))
+                    connection.execute(update(self._table).where(is_entity(self._table, entity)).values(whose))
                 return
             if self._add(connection, entity, first):
                 return
@@ -166,7 +138,7 @@ class Queue:
         reasons = [*row.reasons, reason] if waiting else [reason]
         connection.execute(
             update(self._table)
-            .where(self._is(entity))
+            .where(is_entity(self._table, entity))
             .values(
                 requested=row.requested + 1,
                 priority=min(row.priority, priority) if waiting else priority,
@@ -188,7 +160,7 @@ class Queue:
         entity = Entity(row.kind, row.entity_id)
         connection.execute(
             update(self._table)
-            .where(self._is(entity))
+            .where(is_entity(self._table, entity))
             .values(epoch=row.epoch + 1, lease_holder=holder, lease_until=now + lease)
         )
         return Claim(
@@ -232,62 +204,8 @@ class Queue:
     def end(self, connection: Connection, ended: Sequence[Due]) -> None:
         """These need no run. Whatever was claimed or asked for since it was read stays as it is."""
         rows = sorted(ended, key=lambda each: (each.entity.kind, each.entity.id))
-        numbers = [{"as_requested": each.requested, "at_epoch": each.epoch, **_named(each.entity)} for each in rows]
+        numbers = [{"as_requested": each.requested, "at_epoch": each.epoch, **names_of(each.entity)} for each in rows]
         connection.execute(self._end, numbers)
-
-    def renew(self, connection: Connection, claim: Claim, *, now: float, lease: float) -> None:
-        """Keep the lease. Raises LeaseLost when another worker has claimed the entity."""
-        self._as_holder(connection, claim, {"lease_until": now + lease})
-
-    def check(self, connection: Connection, claim: Claim) -> None:
-        """Raises LeaseLost when another worker has claimed the entity; also used inside a step's own transaction."""
-        row = connection.execute(self._epoch, _named(claim.entity)).one_or_none()
-        if row is None or row.epoch != claim.epoch:
-            raise self._lost(claim)
-
-    def hold(self, connection: Connection, claim: Claim) -> None:
-        """Like `check`, and nobody takes the entity over before the transaction ends: its last words."""
-        row = connection.execute(self._held, _named(claim.entity)).one_or_none()
-        if row is None or row.epoch != claim.epoch:
-            raise self._lost(claim)
-
-    def last_error(self, connection: Connection, claim: Claim) -> str:
-        """What went wrong last; empty when nothing did."""
-        found = connection.execute(select(self._table.c.last_error).where(self._is(claim.entity)))
-        return found.scalar_one_or_none() or ""
-
-    def complete(self, connection: Connection, claim: Claim) -> None:
-        """The run succeeded. A request that came meanwhile stays due."""
-        values = {"done": claim.requested, "attempts": 0, "last_error": "", "paged_at": None}
-        self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
-
-    def fail(
-        self, connection: Connection, claim: Claim, *, error: str, retry_at: float, paged_at: float | None = None
-    ) -> None:
-        """The run failed: try again at `retry_at`, unless somebody asks for it earlier.
-
-        `paged_at` is when a human was told of it, if that was now.
-        """
-        values: dict[str, object] = {"attempts": claim.attempts + 1, "last_error": error, "due_at": retry_at}
-        if paged_at is not None:
-            values["paged_at"] = paged_at
-        self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
-
-    def postpone(self, connection: Connection, claim: Claim, *, reason: str, until: float) -> None:
-        """The run was called off: try again at `until`, unless somebody asks for it earlier. That is no failure."""
-        values = {"last_error": reason, "due_at": until}
-        self._as_holder(connection, claim, {**values, "lease_holder": None, "lease_until": None})
-
-    def forget(self, connection: Connection, claim: Claim) -> None:
-        """The entity exists no more. Only for identifiers that are never used again: its epoch is gone too."""
-        done = connection.execute(delete(self._table).where(self._is(claim.entity), self._table.c.epoch == claim.epoch))
-        if not done.rowcount:
-            raise self._lost(claim)
-
-    def release(self, connection: Connection, claim: Claim) -> None:
-        """Give the entity back unfinished, because the worker was told to stop: another may take it at once."""
-        self._as_holder(connection, claim, {"lease_holder": None, "lease_until": None})
-        _notify(connection)
 
     def requested(self, connection: Connection, kind: str) -> dict[str, int]:
         """How often each entity of a kind was asked for: what grows was asked for meanwhile."""
@@ -299,40 +217,6 @@ class Queue:
         """Those of these entities that are due or waiting, or that somebody works on."""
         return list(connection.execute(self._in_hand, {"of_kind": kind, "of_ids": list(entity_ids)}).scalars())
 
-    def release_all(self, connection: Connection, holder: str) -> None:
-        """Give up what a holder of this name left behind when it died, so that no lease need run out first."""
-        table = self._table
-        connection.execute(
-            update(table).where(table.c.lease_holder == holder).values(lease_holder=None, lease_until=None)
-        )
-
-    def _as_holder(self, connection: Connection, claim: Claim, values: dict[str, object]) -> None:
-        table = self._table
-        # The holder too: a heartbeat that comes after the run's end must not take the lease again.
-        mine = and_(table.c.epoch == claim.epoch, table.c.lease_holder == claim.holder)
-        done = connection.execute(update(table).where(self._is(claim.entity), mine).values(values))
-        if not done.rowcount:
-            raise self._lost(claim)
-
-    def _is(self, entity: Entity) -> ColumnElement[bool]:
-        return and_(self._table.c.kind == entity.kind, self._table.c.entity_id == entity.id)
-
     def _free(self) -> ColumnElement[bool]:
         until = self._table.c.lease_until
         return or_(until.is_(None), until <= bindparam("now", type_=Float()))
-
-    @staticmethod
-    def _lost(claim: Claim) -> LeaseLost:
-        return LeaseLost(
-            f"Another worker took over {claim.entity.kind} {claim.entity.id} after epoch {claim.epoch}: this run stops."
-        )
-
-
-def _named(entity: Entity) -> dict[str, str]:
-    return {"of_kind": entity.kind, "of_id": entity.id}
-
-
-def _notify(connection: Connection) -> None:
-    """Wake idle workers when this transaction is committed; on SQLite they look often enough."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_notify(CHANNEL, "")))

@@ -7,8 +7,8 @@ from typing import Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Action, Job
-from bascule.orchestration.queue import Claim, Entity
 
 I = TypeVar("I")  # noqa: E741  the inventory's type
 E = TypeVar("E")

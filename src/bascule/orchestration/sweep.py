@@ -9,9 +9,10 @@ import structlog
 from sqlalchemy import Connection
 
 from bascule.model.errors import BasculeError
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.clock import Clock
 from bascule.orchestration.journal import Transaction
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.queue import Priority, Queue
 
 log = structlog.get_logger(__name__)
 Entities = Callable[[Connection], Iterable[Entity]]

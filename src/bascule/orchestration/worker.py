@@ -13,6 +13,7 @@ import structlog
 
 from bascule.model.errors import BasculeError, LeaseLost, Unavailable
 from bascule.orchestration.bell import Bell
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
 from bascule.orchestration.glance import Glance
@@ -26,7 +27,7 @@ from bascule.orchestration.journal import (
 )
 from bascule.orchestration.outcome import Outcome
 from bascule.orchestration.pages import Pages
-from bascule.orchestration.queue import Claim, Queue
+from bascule.orchestration.queue import Queue
 from bascule.orchestration.reconciler import Reconciler
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.runner import Runner
@@ -101,7 +102,7 @@ class Worker:
     def _give_up_what_was_left(self) -> None:
         """Leases that a process of this name held when it died need not run out first."""
         with self._transaction() as connection:
-            self._queue.release_all(connection, self.name)
+            self._queue.claims.release_all(connection, self.name)
 
     async def run_once(self) -> bool:
         """Reconcile the most urgent entity, if any is due, or end runs that need none; False when nothing was due."""
@@ -147,7 +148,7 @@ class Worker:
             try:
                 with self._transaction() as connection:
                     called_off = cancellation_requested(self._tables, connection, claim)
-                    self._queue.renew(connection, claim, now=now, lease=self._lease)
+                    self._queue.claims.renew(connection, claim, now=now, lease=self._lease)
             except LeaseLost:
                 raise
             except Unavailable:
@@ -187,7 +188,7 @@ class Worker:
         log.info("job begins", kind=claim.entity.kind, entity=claim.entity.id, job=decision.sentence)
         runner = Runner(
             perform=lambda action: reconciler.perform(claim, action),
-            guard=lambda connection: self._queue.check(connection, claim),
+            guard=lambda connection: self._queue.claims.check(connection, claim),
             journal=Journal(self._tables, self._transaction, claim, decision.sentence, self._retention),
             clock=self._clock,
         )

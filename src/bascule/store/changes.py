@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from bascule.model.operations import Operation, OperationState
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store import load_balancers, operations, tables
 from bascule.store.times import from_seconds
 

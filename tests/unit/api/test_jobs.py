@@ -20,9 +20,10 @@ from bascule.cli.jobs import job_app
 from bascule.cli.session import Session
 from bascule.client.clients import AdminClient
 from bascule.model.errors import Conflict, NotFound
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Sequence, Step
 from bascule.orchestration.journal import Journal
-from bascule.orchestration.queue import Claim, Entity, Priority, Queue
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store.tables import orchestration
 from bascule.wire.admin_v1_work import JobStepView, JobTreeView
 from tests.unit.api.installation import ADMIN_TOKEN, Installation
@@ -86,7 +87,7 @@ def test_a_job_tells_whose_it_is_and_why_it_ran(api: Installation) -> None:
     assert why() == ("web", 0, ["create-load-balancer"])
     journal.end(101.0)
     with api.database.write() as connection:
-        queue.complete(connection, claim)
+        queue.claims.complete(connection, claim)
     assert why() == ("web", 0, ["create-load-balancer"])
     with api.database.write() as connection:
         queue.request(connection, claim.entity, priority=Priority.EVENT, reason="moved", now=200.0)

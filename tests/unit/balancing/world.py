@@ -37,8 +37,8 @@ from bascule.model.load_balancers import LoadBalancer, LoadBalancerState, Servic
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.model.strategies import Protocol, Strategy
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Action, Job, Parallel, Sequence, Step
-from bascule.orchestration.queue import Claim, Entity
 
 VIP = IPv4Address("203.0.113.1")
 LB_ID, POOL_ID = UUID(int=1), UUID(int=2)

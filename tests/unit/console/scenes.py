@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Job, Path, Step, Try, parallel, sequence
 from bascule.orchestration.journal import Journal
-from bascule.orchestration.queue import Claim, Entity
 from bascule.store.tables import orchestration
 from tests.unit.api.installation import Installation
 

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from bascule.model.errors import Unavailable
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Action, Job, Step
 from bascule.orchestration.journal import DEFAULT_RETENTION, Retention, Transaction, steps_of
 from bascule.orchestration.pages import Pages
-from bascule.orchestration.queue import Claim, Entity, Priority, Queue
+from bascule.orchestration.queue import Priority, Queue
 from bascule.orchestration.reconciler import Decision
 from bascule.orchestration.retry import RetryPolicy
 from bascule.orchestration.worker import Worker

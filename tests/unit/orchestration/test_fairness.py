@@ -6,7 +6,8 @@ from collections import Counter
 
 from sqlalchemy import Connection
 
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store.database import Database, open_database
 from bascule.store.tables import orchestration
 
@@ -32,7 +33,7 @@ def served(connection: Connection, claims: int, *, after: str | None = None) -> 
         claim = queue.claim(connection, holder="a", now=1.0 + number, lease=LEASE, after=after)
         if claim is None:
             break
-        queue.complete(connection, claim)
+        queue.claims.complete(connection, claim)
         tenants.append(after := claim.tenant)
     return tenants
 
@@ -81,7 +82,7 @@ def test_a_request_that_names_no_tenant_leaves_it_as_it_was(database_url: str) -
         assert claim is not None
         assert claim.tenant == "a"
         queue.request(connection, entity, priority=Priority.EVENT, reason="moved", now=1.0, tenant="b")
-        queue.release(connection, claim)
+        queue.claims.release(connection, claim)
         again = queue.claim(connection, holder="a", now=1.0, lease=LEASE)
         assert again is not None
         assert again.tenant == "b"

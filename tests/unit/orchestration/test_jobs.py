@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import func, select
 
 from bascule.model.errors import Conflict, Unavailable
+from bascule.orchestration.claims import Claim, Entity
 from bascule.orchestration.jobs import Action, Job, Parallel, Retry, Sequence, Step, Timeout, Try
 from bascule.orchestration.journal import Retention
 from bascule.orchestration.printable import ITEMS_SHOWN, printable
-from bascule.orchestration.queue import Claim, Entity, Priority
+from bascule.orchestration.queue import Priority
 from bascule.store import jobs
 from bascule.store.tables import orchestration
 from tests.unit.orchestration.application import ENTITY, Say, Stage, words

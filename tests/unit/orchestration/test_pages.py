@@ -11,10 +11,10 @@ from sqlalchemy import func, select
 
 from bascule.model.errors import InvalidInput, Unavailable
 from bascule.orchestration.apprise_notifier import AppriseNotifier
+from bascule.orchestration.claims import Entity
 from bascule.orchestration.jobs import Sequence, Step
 from bascule.orchestration.pager import Pager
 from bascule.orchestration.pages import Page
-from bascule.orchestration.queue import Entity
 from bascule.programs.settings import OrchestratorSettings, describe, load
 from bascule.store.tables import orchestration
 from tests.unit.orchestration.application import Say, Stage, words

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from bascule.model.errors import LeaseLost
-from bascule.orchestration.queue import Entity, Priority, Queue
+from bascule.orchestration.claims import Entity
+from bascule.orchestration.queue import Priority, Queue
 from bascule.store.database import open_database
 from bascule.store.tables import orchestration
 
@@ -50,7 +51,7 @@ def test_many_requests_make_one_run(queue: Queue, connection: Connection) -> Non
         ask(queue, connection)
     claim = queue.claim(connection, holder="a", now=1.0, lease=LEASE)
     assert claim is not None
-    queue.complete(connection, claim)
+    queue.claims.complete(connection, claim)
     assert queue.claim(connection, holder="a", now=2.0, lease=LEASE) is None
 
 
@@ -62,10 +63,10 @@ def test_a_request_during_a_run_makes_exactly_one_more(queue: Queue, connection:
     ask(queue, connection, now=2.0)
     ask(queue, connection, now=2.5)
     assert queue.claim(connection, holder="b", now=3.0, lease=LEASE) is None, "never twice at once"
-    queue.complete(connection, first)
+    queue.claims.complete(connection, first)
     second = queue.claim(connection, holder="b", now=4.0, lease=LEASE)
     assert second is not None
-    queue.complete(connection, second)
+    queue.claims.complete(connection, second)
     assert queue.claim(connection, holder="b", now=5.0, lease=LEASE) is None
 
 
@@ -88,16 +89,16 @@ def test_a_dead_workers_entity_is_taken_over_with_a_later_epoch(queue: Queue, co
     assert heir is not None
     assert heir.epoch > dead.epoch
     with pytest.raises(LeaseLost):
-        queue.complete(connection, dead)
+        queue.claims.complete(connection, dead)
     with pytest.raises(LeaseLost):
-        queue.renew(connection, dead, now=LEASE + 2, lease=LEASE)
+        queue.claims.renew(connection, dead, now=LEASE + 2, lease=LEASE)
     with pytest.raises(LeaseLost):
-        queue.check(connection, dead)
+        queue.claims.check(connection, dead)
     with pytest.raises(LeaseLost):
-        queue.fail(connection, dead, error="", retry_at=0.0)
+        queue.claims.fail(connection, dead, error="", retry_at=0.0)
     with pytest.raises(LeaseLost):
-        queue.forget(connection, dead)
-    queue.check(connection, heir)
+        queue.claims.forget(connection, dead)
+    queue.claims.check(connection, heir)
 
 
 def test_a_renewed_lease_is_kept(queue: Queue, connection: Connection) -> None:
@@ -105,7 +106,7 @@ def test_a_renewed_lease_is_kept(queue: Queue, connection: Connection) -> None:
     ask(queue, connection)
     claim = queue.claim(connection, holder="a", now=0.0, lease=LEASE)
     assert claim is not None
-    queue.renew(connection, claim, now=9.0, lease=LEASE)
+    queue.claims.renew(connection, claim, now=9.0, lease=LEASE)
     assert queue.claim(connection, holder="b", now=LEASE + 1, lease=LEASE) is None
 
 
@@ -114,9 +115,9 @@ def test_a_heartbeat_that_comes_late_does_not_lease_again(queue: Queue, connecti
     ask(queue, connection)
     claim = queue.claim(connection, holder="a", now=0.0, lease=LEASE)
     assert claim is not None
-    queue.complete(connection, claim)
+    queue.claims.complete(connection, claim)
     with pytest.raises(LeaseLost):
-        queue.renew(connection, claim, now=0.1, lease=LEASE)
+        queue.claims.renew(connection, claim, now=0.1, lease=LEASE)
     ask(queue, connection, now=0.2)
     assert queue.claim(connection, holder="a", now=0.2, lease=LEASE) is not None
 
@@ -126,7 +127,7 @@ def test_a_failure_waits_unless_a_user_asks(queue: Queue, connection: Connection
     ask(queue, connection)
     claim = queue.claim(connection, holder="a", now=0.0, lease=LEASE)
     assert claim is not None
-    queue.fail(connection, claim, error="broken", retry_at=100.0)
+    queue.claims.fail(connection, claim, error="broken", retry_at=100.0)
     ask(queue, connection, priority=Priority.EVENT, now=1.0)
     assert queue.claim(connection, holder="a", now=2.0, lease=LEASE) is None
     ask(queue, connection, priority=Priority.USER, now=3.0)
@@ -139,7 +140,7 @@ def test_a_restarted_worker_gives_up_its_old_leases(queue: Queue, connection: Co
     """After a crash the same worker need not wait for its own lease to run out."""
     ask(queue, connection)
     assert queue.claim(connection, holder="a", now=0.0, lease=LEASE) is not None
-    queue.release_all(connection, "a")
+    queue.claims.release_all(connection, "a")
     assert queue.claim(connection, holder="a", now=1.0, lease=LEASE) is not None
 
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from bascule.model.errors import SystemFailure, Unavailable
+from bascule.orchestration.claims import Claim
 from bascule.orchestration.jobs import Action, Parallel, Sequence, Step, Try, walk
-from bascule.orchestration.queue import Claim
 from bascule.orchestration.retry import RetryPolicy
 from bascule.store.tables import orchestration
 from tests.unit.orchestration.application import Say, Stage, words
