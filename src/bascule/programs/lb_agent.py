@@ -7,9 +7,10 @@ from pathlib import Path
 from random import Random
 
 from bascule.agents.fencing import DesiredState
-from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
+from bascule.agents.lb_node.agent import DESIRED, LBAgent
 from bascule.agents.lb_node.api import lb_agent_app
 from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.agents.lb_node.saved_verdicts import VERDICTS
 from bascule.agents.state_file import StateFile
 from bascule.announcers.interface import Announcer
 from bascule.dataplanes.interface import DataPlane

@@ -15,8 +15,9 @@ from uuid import UUID
 import pytest
 
 from bascule.agents.fencing import DesiredState
-from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent, SavedVerdict
+from bascule.agents.lb_node.agent import DESIRED, LBAgent
 from bascule.agents.lb_node.enforcement import Enforcement
+from bascule.agents.lb_node.saved_verdicts import VERDICTS, SavedVerdict
 from bascule.agents.state_file import StateFile
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane

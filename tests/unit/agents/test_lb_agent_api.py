@@ -9,10 +9,11 @@ from random import Random
 import httpx
 
 from bascule.agents.fencing import DesiredState
-from bascule.agents.lb_node.agent import DESIRED, VERDICTS, LBAgent
+from bascule.agents.lb_node.agent import DESIRED, LBAgent
 from bascule.agents.lb_node.api import lb_agent_app
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.lb_node.metrics import LBNodeMetrics
+from bascule.agents.lb_node.saved_verdicts import VERDICTS
 from bascule.agents.state_file import StateFile
 from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -15,6 +15,8 @@ from bascule.agents.fencing import DesiredState
 from bascule.agents.keeper import Keeper
 from bascule.agents.lb_node import observed, quorum, serving
 from bascule.agents.lb_node.enforcement import Enforcement, Observation
+from bascule.agents.lb_node.reporting import balancer_report
+from bascule.agents.lb_node.saved_verdicts import SavedVerdict, SavedVerdicts
 from bascule.agents.lb_node.serving import Desired
 from bascule.agents.loop import EnforcementLoop
 from bascule.agents.state_file import StateFile
@@ -24,8 +26,7 @@ from bascule.healthchecks.runner import HealthCheckRunner
 from bascule.healthchecks.verdict import Verdict
 from bascule.model.configurations import BalancerConfiguration, Version
 from bascule.model.errors import InvalidInput, SystemFailure
-from bascule.model.health_checks import Health
-from bascule.model.reports import BackendHealth, BalancerReport, LBNodeReport
+from bascule.model.reports import BalancerReport, LBNodeReport
 
 FIRST_VERDICT_LIMIT = 3.0  # seconds a command waits for the checks of new instances
 _LOOK_AGAIN = 0.1  # seconds
@@ -34,17 +35,6 @@ DRAIN = 0.5  # seconds between withdrawing an address and letting go of it; rout
 DESIRED: TypeAdapter[DesiredState[BalancerConfiguration]] = TypeAdapter(DesiredState[BalancerConfiguration])
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SavedVerdict:
-    """One verdict in the state file."""
-
-    key: TargetKey
-    verdict: Verdict
-
-
-VERDICTS: TypeAdapter[tuple[SavedVerdict, ...]] = TypeAdapter(tuple[SavedVerdict, ...])
 
 
 class LBAgent:
@@ -73,7 +63,7 @@ class LBAgent:
         self.node = node
         self.started_at = now()
         self._keeper = Keeper(orders)
-        self._verdicts = verdicts
+        self._saved = SavedVerdicts(verdicts, self._known)
         self._checks = health_checks
         self._enforcement = enforcement
         self._notifier = notifier
@@ -87,22 +77,18 @@ class LBAgent:
         self._drain, self._hold = drain, hold
         self._held: frozenset[UUID] = frozenset()
         self._held_until = 0.0
-        self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._disk_problem: str | None = None
 
     async def start(self) -> None:
         """Resume from disk alone. The saved verdicts hold until new checks say otherwise, so nothing is interrupted."""
-        saved, problem = self._verdicts.load()
-        self._disk_problem = problem
-        self._observed = {each.key: each.verdict for each in saved}
+        self._observed = self._saved.load()
         self._checks.seed(self._observed)
         self._checks.on_change, self._checks.on_event = self._on_verdict, self._on_event
         await self._checks.first_verdicts(self._check_all(), FIRST_VERDICT_LIMIT)
         await self._hold_back()
         # The first report must already tell what is there, or the control plane would take the node for empty.
         await self._loop.enforce()
-        self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._keep_verdicts())]
+        self._tasks = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._saved.run())]
 
     async def _hold_back(self) -> None:
         """What routers are told already, by an earlier process, goes on; what only the disk tells waits for a word."""
@@ -210,7 +196,7 @@ class LBAgent:
     def report(self) -> LBNodeReport:
         """All of the node, as of the last pass."""
         seen = self._loop.last or Observation()
-        problems = [each for each in (self._keeper.problem, self._disk_problem) if each is not None]
+        problems = [each for each in (self._keeper.problem, self._saved.problem) if each is not None]
         return LBNodeReport(
             node=self.node,
             started_at=self.started_at,
@@ -223,22 +209,7 @@ class LBAgent:
         )
 
     def _report_on(self, configuration: BalancerConfiguration, seen: Observation) -> BalancerReport:
-        verdicts = self._verdicts_of((configuration,), seen)
-        health = tuple(
-            BackendHealth(
-                service_id=service.id, instance_id=backend.instance_id, health=verdict.health, message=verdict.message
-            )
-            for service in configuration.services
-            for backend in service.backends
-            for verdict in [verdicts.get(TargetKey(service.id, backend.instance_id), Verdict())]
-        )
-        return BalancerReport(
-            configuration=configuration,
-            # An order that no pass has carried out yet may differ from what the data plane does.
-            ready=configuration.address in seen.data_plane.ready and configuration in seen.of,
-            announced=configuration.address in seen.announcer.announced,
-            health=health,
-        )
+        return balancer_report(configuration, seen, self._verdicts_of((configuration,), seen))
 
     def _desire(self) -> Desired:
         configurations = self._keeper.state.configurations
@@ -279,34 +250,18 @@ class LBAgent:
             log.info("health changed", service=str(event.service_id), address=str(event.address), up=event.up)
             self._on_event(event)
         if before != self._observed:
-            self._news.set()
+            self._saved.look()
 
     def _check_all(self) -> frozenset[TargetKey]:
         """Check what is carried now; returns the targets that are new and UNKNOWN."""
-        self._news.set()
+        self._saved.look()
         checked = () if self._enforcement.checks else self._keeper.state.configurations
         return self._checks.set_targets(serving.targets(checked))
 
     def _on_verdict(self) -> None:
         self._loop.poke()
-        self._news.set()
+        self._saved.look()
 
     def _on_event(self, event: HealthEvent) -> None:
         if self._notifier is not None:
             self._notifier.tell(event)
-
-    async def _keep_verdicts(self) -> None:
-        """Save the verdicts when they may have changed; a full disk is a problem to tell, not a reason to stop."""
-        saved: tuple[SavedVerdict, ...] | None = None
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            decided = ((key, each) for key, each in self._known().items() if each.health is not Health.UNKNOWN)
-            verdicts = tuple(SavedVerdict(key, verdict) for key, verdict in decided)
-            if verdicts == saved:
-                continue
-            try:
-                await asyncio.to_thread(self._verdicts.save, verdicts)
-                saved, self._disk_problem = verdicts, None
-            except SystemFailure as error:
-                self._disk_problem = error.sentence
