@@ -118,7 +118,11 @@ class Rules:
     def sent(self, load_balancer_id: UUID, version: Version) -> None:
         """A command leaves an orchestrator: at that moment it must hold the lease."""
         lease = self._leases.get(load_balancer_id)
-        if lease is not None and lease.epoch != version.epoch:
+        if lease is None or lease.epoch == version.epoch:
+            return
+        # What is deleted is taken off machines that were silent, by whoever finds it there: later than all that was said.
+        gone = self._raw.execute(_STATE, (str(load_balancer_id),)).fetchone() is None
+        if version.epoch < lease.epoch or not gone:
             raise Broken(
                 "one job per entity",
                 f"a command of epoch {version.epoch} for {load_balancer_id} was sent under epoch {lease.epoch}",
