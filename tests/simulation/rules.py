@@ -120,7 +120,7 @@ class Rules:
         lease = self._leases.get(load_balancer_id)
         if lease is None or lease.epoch == version.epoch:
             return
-        # What is deleted is taken off machines that were silent, by whoever finds it there: later than all that was said.
+        # What is deleted is taken off machines that were silent, by whoever finds it there, in a later epoch.
         gone = self._raw.execute(_STATE, (str(load_balancer_id),)).fetchone() is None
         if version.epoch < lease.epoch or not gone:
             raise Broken(
