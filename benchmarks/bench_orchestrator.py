@@ -35,13 +35,13 @@ from bascule.balancing.reports import Reports
 from bascule.balancing.steps.records import RecordRunning
 from bascule.balancing.sweep import Sweep
 from bascule.balancing.watch import Watch
+from bascule.clock import SystemClock
 from bascule.model.addresses import AddressPool, ElasticIP
 from bascule.model.health_checks import HealthCheck, HealthCheckMode
 from bascule.model.instance_pools import Instance, InstancePool
 from bascule.model.load_balancers import LoadBalancer, LoadBalancerState, Service, ServiceState
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.strategies import Protocol, Strategy
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.glance import Glance
 from bascule.orchestration.jobs import Step, walk

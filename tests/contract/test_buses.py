@@ -13,12 +13,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, TypeAdapter
 
+from bascule.clock import SystemClock
 from bascule.events.in_process import InProcessBus
 from bascule.events.interface import Bus, Topic
 from bascule.events.kafka import KafkaBus, KafkaOptions
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import InvalidInput, Unavailable
-from bascule.orchestration.clock import SystemClock
 from tests.contract.kafka_broker import Broker, broker
 
 WITHIN = 60.0  # seconds: a broker waits a while for others before it gives a group its partitions

@@ -165,7 +165,9 @@ def cases() -> Iterator[object]:
         for family in FAMILIES:
             if family.version in carried.families:
                 skip = pytest.mark.skipif(bool(missing), reason=missing)
-                yield pytest.param((name, family), marks=[*marks, skip], id=f"{name}-{family}")
+                # Ten seconds each: what differs between the families has tests of its own (test_keepalived_ipv6).
+                slow = [pytest.mark.slow] if (name, family.version) == ("keepalived", 6) else []
+                yield pytest.param((name, family), marks=[*marks, skip, *slow], id=f"{name}-{family}")
 
 
 @pytest.fixture(params=cases())

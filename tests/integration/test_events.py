@@ -15,12 +15,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bascule.balancing.machines import MachineFollower
+from bascule.clock import SystemClock
 from bascule.events.in_process import InProcessBus
 from bascule.events.kafka import KafkaBus, KafkaOptions
 from bascule.events.messages import MACHINES, MachineEvent, MachineEventKind
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import SystemFailure
-from bascule.orchestration.clock import SystemClock
 from bascule.programs.events import hearing
 from bascule.programs.settings import OrchestratorSettings
 from bascule.store import instances

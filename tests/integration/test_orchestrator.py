@@ -18,12 +18,12 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
 from bascule.balancing.sweep import Sweep
 from bascule.balancing.watch import Watch
+from bascule.clock import SystemClock
 from bascule.model.configurations import ForwardingConfiguration, Version
 from bascule.model.errors import StaleCommand, Unavailable
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Agent, Hypervisor, LBNode
 from bascule.model.operations import OperationState
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.glance import Glance
 from bascule.orchestration.queue import Priority, Queue

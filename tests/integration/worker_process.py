@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert
 
+from bascule.clock import SystemClock
 from bascule.orchestration.bell import PostgreSQLBell
 from bascule.orchestration.claims import Claim, Entity
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.escalation import LogEscalation
 from bascule.orchestration.jobs import Action, Job, Step
 from bascule.orchestration.reconciler import Decision

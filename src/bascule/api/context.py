@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
+from bascule.clock import Clock
 from bascule.model.draining import DRAIN_DEADLINE
-from bascule.orchestration.clock import Clock
 from bascule.store.database import Database
 
 

@@ -21,9 +21,9 @@ from bascule.balancing.audited import Audited
 from bascule.balancing.drift_metrics import DriftMetrics
 from bascule.balancing.quarantine import Rule, place_of
 from bascule.balancing.quarantining import Quarantining
+from bascule.clock import Clock
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, drift_audits, drift_findings, drift_quarantines, machines
 from bascule.store.database import Database

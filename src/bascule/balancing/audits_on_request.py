@@ -13,11 +13,11 @@ import structlog
 from bascule.balancing.auditor import Auditor, Judged
 from bascule.balancing.hands import Agents
 from bascule.balancing.reports import Reports, Seen
+from bascule.clock import Clock
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError, Taken
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
-from bascule.orchestration.clock import Clock
 from bascule.store import drift_audits, hypervisors, lb_nodes
 from bascule.store.database import Database
 from bascule.store.drift_audits import AuditRow

@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from bascule.balancing.quiet import Quiet
 from bascule.balancing.remaining import States, Use, is_empty, remaining
 from bascule.balancing.reports import Seen
+from bascule.clock import Clock
 from bascule.model.errors import NotFound
 from bascule.model.instance_pools import Instance
 from bascule.model.nodes import LBNode
 from bascule.model.reports import LBNodeReport, states_of
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, draining, instance_pools, instances, lb_nodes, placements, services
 from bascule.store.database import Database

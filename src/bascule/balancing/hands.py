@@ -10,11 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from bascule.clock import Clock
 from bascule.model.configurations import BalancerConfiguration, ForwardingConfiguration, Version
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
 from bascule.orchestration.claims import Claim
-from bascule.orchestration.clock import Clock
 
 
 class Agents(Protocol):

@@ -22,11 +22,11 @@ from bascule.balancing.machine_events import (
     is_newer,
     meaning,
 )
+from bascule.clock import Clock
 from bascule.events.messages import MachineEvent, MachineEventKind
 from bascule.model.addresses import IPAddress
 from bascule.model.draining import DRAIN_DEADLINE
 from bascule.model.errors import InvalidInput
-from bascule.orchestration.clock import Clock
 from bascule.store import changes, draining, hypervisors, instance_pools, instances, machines
 from bascule.store.database import Database
 from bascule.store.machines import MachineRow

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter
 
+from bascule.clock import Clock
 from bascule.events.agent_reports import AgentKind, AgentReport, opened
 from bascule.events.messages import NodeReport
 from bascule.model.errors import InvalidInput, NotFound
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import LBNodeReport
-from bascule.orchestration.clock import Clock
 from bascule.store import hypervisors, lb_nodes
 from bascule.store.database import Database
 

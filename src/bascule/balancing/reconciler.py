@@ -19,11 +19,11 @@ from bascule.balancing.missed import Missed
 from bascule.balancing.noted_agents import NotedAgents
 from bascule.balancing.plan import plan
 from bascule.balancing.reports import Reports
+from bascule.clock import Clock
 from bascule.model.load_balancers import LoadBalancerState
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.operations import OperationReason
 from bascule.orchestration.claims import Claim, Entity
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.fence import fenced
 from bascule.orchestration.jobs import Action, Job
 from bascule.orchestration.queue import Queue

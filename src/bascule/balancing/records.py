@@ -9,9 +9,9 @@ from itertools import islice
 from uuid import UUID
 
 from bascule.balancing.reports import Seen
+from bascule.clock import Clock
 from bascule.model.nodes import LBNode
 from bascule.model.reports import BalancerState, LBNodeReport, states_of
-from bascule.orchestration.clock import Clock
 from bascule.store import health_statuses, node_states
 from bascule.store.database import Database
 

@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from bascule.balancing.hands import Agents
+from bascule.clock import Clock
 from bascule.model.configurations import ForwardingConfiguration
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import BalancerReport, HypervisorReport, LBNodeReport
-from bascule.orchestration.clock import Clock
 
 N = TypeVar("N", LBNode, Hypervisor)
 R = TypeVar("R", LBNodeReport, HypervisorReport)

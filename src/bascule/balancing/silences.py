@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import Connection
 
 from bascule.balancing.patience import OVER, Patience, held_sentence
+from bascule.clock import Clock
 from bascule.model.nodes import LBNode, Silence
 from bascule.orchestration.claims import Entity
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.pages import Page, Pages
 from bascule.store import lb_nodes
 from bascule.store.database import Database

@@ -16,8 +16,8 @@ from bascule.balancing import expectation
 from bascule.balancing.comparison import differing
 from bascule.balancing.expectation import Fleet
 from bascule.balancing.reports import Reports
+from bascule.clock import Clock
 from bascule.model.nodes import Hypervisor, LBNode
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
 from bascule.store import changes, load_balancers
 from bascule.store.database import Database

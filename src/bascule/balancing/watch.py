@@ -25,11 +25,11 @@ from bascule.balancing.reports import Reports, Seen
 from bascule.balancing.silences import Silences
 from bascule.balancing.strays import Stray, strays, unknown
 from bascule.balancing.sweep import Sweep, ask
+from bascule.clock import Clock
 from bascule.events.messages import NodeReport
 from bascule.model.errors import BasculeError
 from bascule.model.nodes import Hypervisor, LBNode
 from bascule.model.reports import HypervisorReport, LBNodeReport
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.queue import Priority
 from bascule.store import hypervisors, lb_nodes, load_balancers, placements, tombstones
 from bascule.store.database import Database

@@ -8,10 +8,10 @@ from typing import TypeVar
 import structlog
 from pydantic import ValidationError
 
+from bascule.clock import Clock
 from bascule.events.interface import Topic
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import BasculeError, InvalidInput, Unavailable
-from bascule.orchestration.clock import Clock
 
 T = TypeVar("T")
 PAUSE = 1.0  # seconds between two attempts while something is away

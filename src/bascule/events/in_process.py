@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from bascule.clock import Clock
 from bascule.events.delivery import Delivery
 from bascule.events.interface import Topic
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import Unavailable
-from bascule.orchestration.clock import Clock
 
 T = TypeVar("T")
 CAPACITY = 10_000

@@ -20,11 +20,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from bascule.clock import Clock
 from bascule.events.delivery import PAUSE, Delivery, decode
 from bascule.events.interface import Topic
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import Unavailable
-from bascule.orchestration.clock import Clock
 
 T = TypeVar("T")
 _REASON_MAX = 1000  # characters

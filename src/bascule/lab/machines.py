@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry
 
 from bascule.client.clients import AdminClient
+from bascule.clock import SystemClock
 from bascule.events.messages import MACHINES, MachineEvent, MachineEventKind
 from bascule.events.metrics import EventCounters
 from bascule.lab import network, state
@@ -19,7 +20,6 @@ from bascule.lab.shape import EventsFrom
 from bascule.lab.state import Lab
 from bascule.lab.topology import Role
 from bascule.model.errors import NotFound
-from bascule.orchestration.clock import SystemClock
 from bascule.system.namespaces import call_in
 
 

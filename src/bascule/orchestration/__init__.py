@@ -12,8 +12,8 @@ by an example; `docs/decisions/` tells why it looks the way it does. `apprise_no
 by its own name.
 """
 
+from bascule.clock import Clock, Random, SystemClock
 from bascule.orchestration.claims import Claim, Entity
-from bascule.orchestration.clock import Clock, Random, SystemClock
 from bascule.orchestration.database import Database, create_tables, open_database
 from bascule.orchestration.escalation import Escalation, LogEscalation
 from bascule.orchestration.fence import fenced

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 import structlog
 
+from bascule.clock import Clock
 from bascule.orchestration.claims import Entity
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.journal import Transaction
 from bascule.orchestration.queue import Due, Priority, Queue
 from bascule.orchestration.tables import OrchestrationTables

@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from bascule.clock import Clock, Random, SystemClock
 from bascule.orchestration.bell import PostgreSQLBell
-from bascule.orchestration.clock import Clock, Random, SystemClock
 from bascule.orchestration.database import Database
 from bascule.orchestration.escalation import Escalation, LogEscalation
 from bascule.orchestration.glance import Glance, Look

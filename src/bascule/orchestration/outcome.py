@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from bascule.clock import Clock, Random
 from bascule.model.errors import BasculeError
 from bascule.orchestration.claims import Claim
-from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
 from bascule.orchestration.journal import Transaction, steps_of_run
 from bascule.orchestration.pages import Page, Pages, drawn

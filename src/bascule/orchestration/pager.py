@@ -7,8 +7,8 @@ from typing import Protocol
 
 import structlog
 
+from bascule.clock import Clock, Random
 from bascule.model.errors import BasculeError
-from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.journal import Transaction
 from bascule.orchestration.pages import Page, Pages
 from bascule.orchestration.retry import RetryPolicy

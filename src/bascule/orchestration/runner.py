@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from bascule.clock import Clock
 from bascule.model.errors import BasculeError, LeaseLost, Unavailable
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.jobs import Action, Job, Parallel, Path, Retry, Sequence, Step, Timeout, Try
 from bascule.orchestration.journal import Guard, Journal
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import structlog
 from sqlalchemy import Connection
 
+from bascule.clock import Clock
 from bascule.model.errors import BasculeError
 from bascule.orchestration.claims import Entity
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.journal import Transaction
 from bascule.orchestration.queue import Priority, Queue
 

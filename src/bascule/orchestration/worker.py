@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
+from bascule.clock import Clock, Random
 from bascule.model.errors import BasculeError, LeaseLost, Unavailable
 from bascule.orchestration.bell import Bell
 from bascule.orchestration.claims import Claim
-from bascule.orchestration.clock import Clock, Random
 from bascule.orchestration.escalation import Escalation
 from bascule.orchestration.glance import Glance
 from bascule.orchestration.journal import (

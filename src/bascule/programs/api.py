@@ -6,7 +6,7 @@ import secrets
 
 from bascule.api.application import create_app
 from bascule.api.context import Context
-from bascule.orchestration.clock import SystemClock
+from bascule.clock import SystemClock
 from bascule.programs.settings import ApiSettings
 from bascule.programs.startup import start
 from bascule.store.database import Database, migrate, open_database

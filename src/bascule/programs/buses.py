@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bascule.clock import Clock
 from bascule.events.interface import Bus
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import InvalidInput
-from bascule.orchestration.clock import Clock
 from bascule.programs.settings import KafkaSettings
 
 

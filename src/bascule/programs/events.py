@@ -16,13 +16,13 @@ from bascule.balancing.machines import MachineFollower
 from bascule.balancing.published_reports import PublishedReports
 from bascule.balancing.quarantine import Rule
 from bascule.balancing.quarantining import Quarantining
+from bascule.clock import Clock
 from bascule.events.agent_reports import AGENT_REPORTS
 from bascule.events.in_process import InProcessBus
 from bascule.events.interface import Bus
 from bascule.events.messages import MACHINES, REPORTS, NodeReport
 from bascule.events.metrics import EventCounters
 from bascule.model.errors import SystemFailure
-from bascule.orchestration.clock import Clock
 from bascule.orchestration.pages import Pages
 from bascule.programs.buses import kafka
 from bascule.programs.settings import OrchestratorSettings

@@ -13,8 +13,8 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
 from bascule.balancing.silences import Silences
 from bascule.balancing.watch import Watch
+from bascule.clock import SystemClock
 from bascule.orchestration.apprise_notifier import AppriseNotifier
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.journal import Retention
 from bascule.orchestration.orchestrator import Orchestrator, until_told_to_stop
 from bascule.orchestration.pages import Pages

@@ -7,9 +7,9 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from bascule.agents.publisher import ReportPublisher
+from bascule.clock import SystemClock
 from bascule.events.agent_reports import AGENT_REPORTS
 from bascule.events.metrics import EventCounters
-from bascule.orchestration.clock import SystemClock
 from bascule.programs.buses import kafka
 from bascule.programs.settings import AgentSettings
 

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bascule.agents.publisher import ReportPublisher
+from bascule.clock import SystemClock
 from bascule.events.agent_reports import AGENT_REPORTS, AgentReport, Report, opened
 from bascule.events.in_process import InProcessBus
 from bascule.events.interface import T, Topic
@@ -22,7 +23,6 @@ from bascule.model.reports import (
     HypervisorReport,
     LBNodeReport,
 )
-from bascule.orchestration.clock import SystemClock
 from tests.unit.agents.builders import backend, balancer, service
 
 TOKEN = "a token for tests only"

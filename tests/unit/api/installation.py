@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from bascule.api.application import create_app
 from bascule.api.context import Context
 from bascule.client.signing import SignedWithKey, SignedWithToken
-from bascule.orchestration.clock import SystemClock
+from bascule.clock import SystemClock
 from bascule.store.database import Database, open_database
 from bascule.store.tables import metadata
 
@@ -144,7 +144,10 @@ def _furnish(operators: httpx.Client, network: str) -> tuple[str, str]:
 def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The application's URL while it answers."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-    listener = socket.create_server(("127.0.0.1", port))
+    # asyncio sends at once (TCP_NODELAY) only where the protocol is named; else each answer waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

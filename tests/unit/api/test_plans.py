@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from bascule.clock import SystemClock
 from bascule.model.load_balancers import LoadBalancerState
-from bascule.orchestration.clock import SystemClock
 from bascule.store.load_balancers import set_state
 from bascule.store.tables import lb_nodes, load_balancers, orchestration
 from tests.unit.api.installation import Installation, Json, service_body

@@ -11,10 +11,10 @@ from bascule.balancing.desired import balancer_configuration
 from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.inventory import HypervisorView, Inventory
 from bascule.balancing.watch import Watch
+from bascule.clock import SystemClock
 from bascule.model.nodes import LBNode
 from bascule.model.reports import DataPlaneReport, Traffic, VirtualBackendReport, VirtualServiceReport
 from bascule.model.virtual_services import ForwardingMethod, ServiceKey
-from bascule.orchestration.clock import SystemClock
 from bascule.store import hypervisors, instance_pools, lb_nodes, load_balancers, node_states, placements
 from tests.unit.api.installation import Installation, created
 

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from bascule.balancing.fake_agents import FakeAgents
 from bascule.balancing.watch import Watch
+from bascule.clock import SystemClock
 from bascule.model.addresses import AddressPool, ElasticIP
 from bascule.model.load_balancers import LoadBalancer
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.queue import Priority
 from bascule.store import address_pools, elastic_ips, lb_nodes, load_balancers, tables
 from bascule.store.database import Database, open_database

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from bascule.client.clients import AdminClient
+from bascule.clock import SystemClock
 from bascule.console.application import create_app
 from bascule.console.guard import is_known
-from bascule.orchestration.clock import SystemClock
 from bascule.orchestration.queue import Queue
 from bascule.store.tables import orchestration
 from tests.unit.api.installation import Installation, served
