@@ -208,6 +208,9 @@ def _configure(end: End, ip: IPRoute) -> None:
         ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
     if end.bridge:
         ip.link("set", index=index, master=_index(ip, end.bridge))
+        # A card takes only what is for its own address. A veth hands XDP everything, also what a bridge floods to all
+        # when the port of an address is gone, and two nodes would balance it.
+        ip.brport("set", index=index, unicast_flood=0)
     ip.link("set", index=index, state="up")
 
 
