@@ -158,16 +158,15 @@ def cases() -> Iterator[object]:
         "fake": ("", []),
         "xdp": (reason_to_skip(), [pytest.mark.root]),
         "ipvs": (ipvs.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
-        "keepalived": (keepalived.reason_to_skip(), [pytest.mark.root, pytest.mark.guest]),
+        # Eight seconds each in the guest; test_keepalived is the short way to hear of most of it.
+        "keepalived": (keepalived.reason_to_skip(), [pytest.mark.root, pytest.mark.guest, pytest.mark.slow]),
     }
     for name, (missing, marks) in needs.items():
         carried = FakeDataPlane().capabilities if name == "fake" else CAPABILITIES[DataPlaneName(name)]
         for family in FAMILIES:
             if family.version in carried.families:
                 skip = pytest.mark.skipif(bool(missing), reason=missing)
-                # Ten seconds each: what differs between the families has tests of its own (test_keepalived_ipv6).
-                slow = [pytest.mark.slow] if (name, family.version) == ("keepalived", 6) else []
-                yield pytest.param((name, family), marks=[*marks, skip, *slow], id=f"{name}-{family}")
+                yield pytest.param((name, family), marks=[*marks, skip], id=f"{name}-{family}")
 
 
 @pytest.fixture(params=cases())

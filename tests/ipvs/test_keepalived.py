@@ -132,6 +132,7 @@ def test_a_change_while_it_was_dead_is_made(centre: Centre, node: Node) -> None:
     until(node, only, condition=lambda: healths(node) == {ONE: Health.SUCCESS})
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_reload(centre: Centre, node: Node) -> None:
     """All of it dies with a new configuration to read: a pass fails or not, and the next has it running that one."""
     serve(node, WEB)
@@ -242,6 +243,7 @@ def test_a_script_decides_and_weighs(centre: Centre, node: Node) -> None:
     until(node, bad, condition=lambda: healths(node) == {ONE: Health.FAILURE})
 
 
+@pytest.mark.slow
 def test_reloads_are_few(node: Node) -> None:
     """A pass in which much changed reloads once, and one in which nothing did, never."""
     serve(node, WEB)
@@ -271,6 +273,7 @@ def test_words_come_back_as_they_were(node: Node) -> None:
     assert "/a!b\n" in answers
 
 
+@pytest.mark.slow
 def test_a_thousand_members_load_and_reload(
     node: Node, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

@@ -44,6 +44,7 @@ def test_an_instance_sees_the_client(centre: Centre, node: Node) -> None:
     assert node.enforce(WEB, NAMES) == ()
 
 
+@pytest.mark.slow
 def test_an_instance_that_fails_is_left_out_until_it_is_back(centre: Centre, node: Node) -> None:
     """A check over IPv6 judges it; without any, and where no service is, the VIP refuses by TCP and UDP."""
     serve(node, WEB)
@@ -72,6 +73,7 @@ def test_the_sorry_server_serves_without_a_quorum(centre: Centre, node: Node) ->
         assert {centre.ask(family=6)[0] for _ in range(4)} == {"two"}
 
 
+@pytest.mark.slow
 def test_damage_is_repaired(centre: Centre, node: Node) -> None:
     """What somebody else changed in the namespace or on its link is put right by the next pass; then all is quiet."""
     serve(node, WEB)
