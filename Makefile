@@ -55,8 +55,8 @@ test-all: check test-unit test-lab test-ipvs ## Checks, then every test
 # Which of the tests below: all of them, unless `make test` asks.
 SELECT ?=
 
-test-unit: setup ## Every test but those of the lab, two at a time
-	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 2 --quiet
+test-unit: setup ## Every test but those of the lab, three at a time: some wait more than they work
+	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 3 --quiet
 
 test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab -m "(lab or not lab) $(SELECT)" --quiet

@@ -34,10 +34,16 @@ def test_a_backend_answers_and_sees_the_client(
         service(*backends, port=PORT, protocol=protocol, strategy=strategy, family=outside) for protocol in Protocol
     ]
     centre.node.enforce(*wanted)
-    with centre.connect(PORT, family=outside) as connection:
-        name, *seen = ask_again(connection)
-        assert name in HOSTS[method]
-        assert seen == [CLIENTS[outside], str(connection.getsockname()[1])]
+
+    def sees_the_client() -> bool:
+        with centre.connect(PORT, family=outside) as connection:
+            name, *seen = ask_again(connection)
+            assert name in HOSTS[method]
+            assert seen[0] == CLIENTS[outside]
+            return seen[1] == str(connection.getsockname()[1])
+
+    # A hypervisor's conntrack takes another port for one that an earlier test's flow to the same instance still has.
+    assert sees_the_client() or sees_the_client()
     name, host, _ = centre.ask_by_datagram(PORT, outside)
     assert name in HOSTS[method]
     assert host == CLIENTS[outside]
