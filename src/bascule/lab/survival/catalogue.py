@@ -178,6 +178,8 @@ FAULTS: tuple[Fault, ...] = (
         sentence="Somebody deletes the VIP on an LB node by hand: its route, and its address wherever it is.",
         budget=CHANGE,
         inject=deeds_on_announcers.delete_vip,
+        why="Where the kernel balances (ipvs) the address must be on the node: packets are lost until BIRD has"
+        " withdrawn the route, or the agent's next pass, within a second, puts the address back.",
     ),
     Fault(
         name="instance-dies",
@@ -290,4 +292,4 @@ def choose(names: list[str], shape: Shape) -> tuple[Fault, ...]:
 
 
 def _by_election(fault: Fault) -> Fault:
-    return replace(fault, why=f"{_ELECTION} {fault.why}".strip()) if fault.budget is DEATH else fault
+    return replace(fault, why=f"{_ELECTION} {_RETRANSMISSION}") if fault.budget is DEATH else fault
