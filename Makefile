@@ -10,7 +10,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(
 
 .DEFAULT_GOAL := help
 SEEDS ?= 1000
-.PHONY: help setup native demo test test-all test-unit test-lab test-ipvs lab-ipvs simulate check format bench \
+.PHONY: help setup native demo test test-all test-unit test-kernels test-kernel test-lab test-ipvs lab-ipvs simulate check format bench \
         bench-orchestrator docs clean
 
 help: ## Show this list
@@ -48,15 +48,23 @@ demo: setup ## Build a data centre in network namespaces and see a load balancer
 	$(BIN)/bascule lab demo
 
 test: check ## Checks, then every test but the slow ones: the guest, the lab and all others side by side
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-ipvs test-lab test-unit SELECT='and not slow'
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-kernels test-lab test-unit SELECT='and not slow'
 
-test-all: check test-unit test-lab test-ipvs ## Checks, then every test
+test-all: check test-unit test-lab test-kernels ## Checks, then every test
 
 # Which of the tests below: all of them, unless `make test` asks.
 SELECT ?=
 
-test-unit: setup ## Every test but those of the lab, three at a time: some wait more than they work
-	$(BIN)/pytest tests --ignore tests/lab --ignore tests/ipvs -m 'not guest $(SELECT)' --numprocesses 3 --quiet
+test-unit: setup ## Every test that needs neither the lab nor a kernel to itself, two at a time
+	$(BIN)/pytest tests $(addprefix --ignore tests/,lab ipvs bpf contract) -m 'not guest $(SELECT)' --numprocesses 2 --quiet
+
+# One after the other: together they take about as long as all others.
+test-kernels:
+	@$(MAKE) --no-print-directory test-ipvs
+	@$(MAKE) --no-print-directory test-kernel
+
+test-kernel: setup ## Packets through this machine's kernel, and what every driver promises
+	$(BIN)/pytest tests/bpf tests/contract -m 'not guest $(SELECT)' --quiet
 
 test-lab: setup ## The whole system over real packets in network namespaces
 	$(BIN)/pytest tests/lab -m "(lab or not lab) $(SELECT)" --quiet
