@@ -242,7 +242,7 @@ async def test_a_notify_script_that_hangs_or_fails_holds_up_nobody(scripts: Scri
     """The next event is told after the timeout; telling itself never waits."""
     seen = scripts.folder / "seen"
     install(scripts, f'test "$3" = 10.0.0.1 && sleep 600; test "$3" = 10.0.0.2 && exit 1; echo $3 > {seen}', "notify")
-    notifier = Notifier(scripts, "notify", timeout=0.2)
+    notifier = Notifier(scripts, "notify", timeout=1.5)
     for number in (1, 2, 3):
         notifier.tell(event(number))
     for _ in range(5000):
