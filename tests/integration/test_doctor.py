@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -15,7 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from bascule.doctor.command import doctor
 from bascule.doctor.facts import Choice, Facts, Role
 from bascule.doctor.findings import Finding, Level
 from bascule.doctor.gather_network import gather_network
@@ -29,7 +31,8 @@ from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
 PEER, PEER6 = "192.0.2.2", "2001:db8:2::2"
-_DOCTOR = "from bascule.programs.command_line import main; main()"
+_APP = typer.Typer()
+_APP.command()(doctor)
 _MISSING = [tool for tool in ("ip", "nft", "sysctl", "bird") if shutil.which(tool) is None]
 
 pytestmark = [
@@ -73,14 +76,10 @@ class Machine:
 
     def doctor(self, *words: str) -> tuple[int, dict[str, Any]]:
         """The command's exit code and its findings by subject."""
-        command = [sys.executable, "-c", _DOCTOR, "doctor", "--output", "json", "--interface", "eth0", *words]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "BASCULE_UPLINKS": "eth0"}
-        child = call_in(
-            self.name,
-            lambda: subprocess.run(command, capture_output=True, text=True, env=environment, check=False),
-        )
-        assert not child.stderr
-        return child.returncode, {finding["subject"]: finding for finding in json.loads(child.stdout)}
+        line = ["--output", "json", "--interface", "eth0", *words]
+        done = call_in(self.name, lambda: CliRunner().invoke(_APP, line, env={"BASCULE_UPLINKS": "eth0"}))
+        assert not done.stderr
+        return done.exit_code, {finding["subject"]: finding for finding in json.loads(done.stdout)}
 
 
 @pytest.fixture

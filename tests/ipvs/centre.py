@@ -51,6 +51,8 @@ TARGET_PORT = 9000
 BIG = 2_000_000
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _TUNNEL = {4: 4, 6: 41}  # IPv4 in IPv4, IPv6 in IPv6
+# Seconds: a guest that shares two cores with other tests may stand still for several.
+PATIENCE = 20.0
 
 
 def backend(
@@ -167,7 +169,7 @@ class Centre(Hosts):
     def connect(self, port: int = 80, family: int = 4, source: str | None = None) -> socket.socket:
         """A client's connection to the VIP."""
         vip, own = (str(VIPS[family]), port), (source or CLIENTS[family], 0)
-        return self.inside("client", lambda: socket.create_connection(vip, 5, own))
+        return self.inside("client", lambda: socket.create_connection(vip, PATIENCE, own))
 
     def ask(self, port: int = 80, family: int = 4) -> list[str]:
         """Who answers a new connection, and the client's address as it is seen there."""
@@ -178,7 +180,7 @@ class Centre(Hosts):
         """The same by UDP."""
         kind = socket.AF_INET6 if family == 6 else socket.AF_INET
         with self.inside("client", lambda: socket.socket(kind, socket.SOCK_DGRAM)) as client:
-            client.settimeout(5)
+            client.settimeout(PATIENCE)
             client.connect((str(VIPS[family]), port))
             client.send(b"hello\n")
             return client.recv(2048).decode().split()
@@ -187,7 +189,7 @@ class Centre(Hosts):
         """Where the hypervisor sees the tunnel of a new connection come from."""
         kind = socket.htons(_ETHERTYPE[family])
         with self.inside("hv", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, kind)) as tap:
-            tap.settimeout(5)
+            tap.settimeout(PATIENCE)
             self.ask(family=family)
             while True:
                 packet = tap.recv(2048)

@@ -11,7 +11,7 @@ import pytest
 
 from bascule.model.strategies import Protocol, Strategy
 from tests.ipvs.bench import FAMILIES, VIP, VIPS, service
-from tests.ipvs.centre import ADDRESSES, BIG, Centre, ask_again, backend
+from tests.ipvs.centre import ADDRESSES, BIG, PATIENCE, Centre, ask_again, backend
 
 pytestmark = pytest.mark.root
 UDP = Protocol.UDP
@@ -154,7 +154,7 @@ def test_other_ports_of_the_address_refuse(centre: Centre, daemon: int, family: 
     with pytest.raises(ConnectionRefusedError):
         centre.ask_by_datagram(daemon, family)
     own = (str(ADDRESSES[family]["lb"]), daemon)
-    with centre.inside("client", lambda: socket.create_connection(own, 5)) as connection:
+    with centre.inside("client", lambda: socket.create_connection(own, PATIENCE)) as connection:
         assert ask_again(connection)[0] == "lb"
 
 

