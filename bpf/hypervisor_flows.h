@@ -29,12 +29,11 @@ static __always_inline struct flow_key reverse_flow_key(const struct packet *fro
 }
 
 // Whether this packet begins something new: a SYN, or any UDP packet, since UDP has no beginning.
-static __always_inline bool begins(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline bool begins(const struct packet *packet, const struct segment *segment)
 {
 	if (!has_ports(packet))
 		return false;
-	return packet->protocol == IPPROTO_UDP ||
-	       (tcp_flags(skb, packet) & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
+	return packet->protocol == IPPROTO_UDP || (segment->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
 }
 
 static __always_inline void forget(int version, struct flow_key key)
@@ -48,9 +47,9 @@ static __always_inline void forget(int version, struct flow_key key)
 
 // A client speaks to an instance directly: what an earlier tunnelled connection of the same ports left must go, or the
 // replies would be translated.
-static __always_inline void forget_direct(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline void forget_direct(const struct packet *packet, const struct segment *segment)
 {
-	if (begins(skb, packet))
+	if (begins(packet, segment))
 		forget(packet->version, flow_key(packet));
 }
 
@@ -83,24 +82,24 @@ static __always_inline void remember(struct __sk_buff *skb, const struct packet 
 				     __be16 target_port)
 {
 	struct flow_key key = key_at(packet, instance, target_port);
-	__u8 flags = tcp_flags(skb, packet);
+	struct segment segment = segment_of(skb, packet);
 	struct flow known;
 	__u16 *age = look_up_flow(packet->version, key, &known);
 
 	if (age && is_through(&known, packet)) {
-		grow_old(age, flags);
+		grow_old(age, &segment);
 		return;
 	}
-	known = (struct flow){ packet->destination, packet->destination_port, age_after(0, flags) };
+	known = (struct flow){ packet->destination, packet->destination_port, age_after(0, &segment) };
 	write_flow(packet->version, key, known);
 }
 
-// Whether this instance has the flow of the client's packet.
-static __always_inline bool has_flow(const struct packet *packet, struct address instance)
+// Whether this instance has the flow of the client's packet; `segment` as in `is_alive`.
+static __always_inline bool has_flow(const struct packet *packet, const struct segment *segment, struct address instance)
 {
 	struct rule *rule = find_rule(packet, instance, DESTINATION);
 	struct flow known;
 
 	return rule && look_up_flow(packet->version, key_at(packet, instance, rule->target_port), &known) &&
-	       is_through(&known, packet) && is_alive(known.age, packet->protocol);
+	       is_through(&known, packet) && is_alive(known.age, packet->protocol, segment);
 }

@@ -16,7 +16,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define TCP_FLAGS_OFFSET 13
+#define TCP_SEQUENCE_OFFSET 4
 #define TCP_FLAG_FIN 0x01
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_RST 0x04
@@ -44,6 +44,12 @@ struct packet {
 	bool later_fragment;
 	__u32 l3; // offset of the IP header
 	__u32 l4; // offset of what follows it
+};
+
+// What else of a TCP packet matters.
+struct segment {
+	__u32 sequence; // of its first byte
+	__u8 flags;
 };
 
 enum side { SOURCE, DESTINATION };
@@ -187,11 +193,17 @@ static __always_inline bool parse_frame(struct __sk_buff *skb, int version, stru
 	return !skb->vlan_present && parse(skb, ETH_HLEN, version, packet);
 }
 
-static __always_inline __u8 tcp_flags(struct __sk_buff *skb, const struct packet *packet)
+// Zeros unless the packet is TCP with a whole header.
+static __always_inline struct segment segment_of(struct __sk_buff *skb, const struct packet *packet)
 {
-	__u8 flags = 0;
+	struct {
+		__be32 sequence;
+		__be32 acknowledged;
+		__u8 offset;
+		__u8 flags;
+	} __attribute__((packed)) header = {};
 
 	if (packet->protocol == IPPROTO_TCP && has_ports(packet))
-		bpf_skb_load_bytes(skb, packet->l4 + TCP_FLAGS_OFFSET, &flags, sizeof(flags));
-	return flags;
+		bpf_skb_load_bytes(skb, packet->l4 + TCP_SEQUENCE_OFFSET, &header, sizeof(header));
+	return (struct segment){ .sequence = bpf_ntohl(header.sequence), .flags = header.flags };
 }

@@ -15,24 +15,34 @@ static __always_inline bool has_second_chance(const struct packet *packet)
 	       is_tunnel_source(packet);
 }
 
-// The client's packet in the second tunnel, or for an error the one that the client would send: an error quotes a reply.
-// Returns false when there is none with ports.
-static __always_inline bool parse_flow(struct __sk_buff *skb, const struct packet *second, struct packet *flow)
+// Whether this instance has the flow; each program remembers flows in its own way. `segment` as in `is_alive`.
+static __always_inline bool has_flow(const struct packet *packet, const struct segment *segment, struct address instance);
+
+// The client's packet that an ICMP error is about: what it quotes is the reply.
+static __always_inline bool parse_cause(struct __sk_buff *skb, const struct packet *error, struct packet *cause)
 {
-	struct packet inner;
+	struct packet quote;
+
+	if (!parse_quote(skb, error, &quote))
+		return false;
+	*cause = quote;
+	cause->source = quote.destination;
+	cause->destination = quote.source;
+	cause->source_port = quote.destination_port;
+	cause->destination_port = quote.source_port;
+	return true;
+}
+
+// Whether the instance that the first header led to keeps what is in the second tunnel.
+static __always_inline bool is_kept(struct __sk_buff *skb, const struct packet *second, struct address instance)
+{
+	struct packet inner, cause;
+	struct segment segment;
 
 	if (!parse(skb, second->l4, second->version, &inner))
 		return false;
-	if (inner.protocol != icmp_of(inner.version)) {
-		*flow = inner;
-		return has_ports(flow) && !flow->first_fragment;
-	}
-	if (!parse_quote(skb, &inner, flow))
-		return false;
-	inner = *flow;
-	flow->source = inner.destination;
-	flow->destination = inner.source;
-	flow->source_port = inner.destination_port;
-	flow->destination_port = inner.source_port;
-	return true;
+	if (inner.protocol == icmp_of(inner.version))
+		return parse_cause(skb, &inner, &cause) && has_flow(&cause, NULL, instance);
+	segment = segment_of(skb, &inner);
+	return has_ports(&inner) && !inner.first_fragment && has_flow(&inner, &segment, instance);
 }

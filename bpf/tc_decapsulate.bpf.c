@@ -40,22 +40,23 @@ static __always_inline void remember(struct __sk_buff *skb, const struct packet 
 {
 	struct flow_key key = key_at(packet, instance);
 	__u16 *age = bpf_map_lookup_elem(&clients, &key), first;
-	__u8 flags = tcp_flags(skb, packet);
+	struct segment segment = segment_of(skb, packet);
 
 	if (age) {
-		grow_old(age, flags);
+		grow_old(age, &segment);
 		return;
 	}
-	first = age_after(0, flags);
+	first = age_after(0, &segment);
 	bpf_map_update_elem(&clients, &key, &first, BPF_ANY);
 }
 
-static __always_inline bool has_flow(const struct packet *packet, struct address instance)
+// `segment` as in `is_alive`.
+static __always_inline bool has_flow(const struct packet *packet, const struct segment *segment, struct address instance)
 {
 	struct flow_key key = key_at(packet, instance);
 	__u16 *age = bpf_map_lookup_elem(&clients, &key);
 
-	return age && is_alive(*age, packet->protocol);
+	return age && is_alive(*age, packet->protocol, segment);
 }
 
 // The packet is out of its tunnels: nftables translates it by the mark.
@@ -69,24 +70,22 @@ static __always_inline int hand_over(struct __sk_buff *skb, const struct packet 
 }
 
 // The packet has lost its first header, which led to this instance and its mark, and begins with its second.
-static __always_inline int decide(struct __sk_buff *skb, int version, struct address instance, __u32 mark)
+static __always_inline int decide(struct __sk_buff *skb, const struct packet *second, struct address instance, __u32 mark)
 {
-	struct packet second, inner, flow;
+	struct packet inner;
 	__u32 *other;
 
-	if (!parse(skb, ETH_HLEN, version, &second))
-		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
-	if (parse_flow(skb, &second, &flow) && has_flow(&flow, instance)) {
+	if (is_kept(skb, second, instance)) {
 		count(SECOND_CHANCE_KEPT);
 	} else {
 		count(SECOND_CHANCE_PASSED);
-		other = mark_of(&second);
+		other = mark_of(second);
 		if (!other)
 			return TC_ACT_UNSPEC;
-		instance = second.destination;
+		instance = second->destination;
 		mark = *other;
 	}
-	if (!take_out(skb, &second) || !parse(skb, ETH_HLEN, version, &inner))
+	if (!take_out(skb, second) || !parse(skb, ETH_HLEN, second->version, &inner))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	return hand_over(skb, &inner, instance, mark);
 }
@@ -105,11 +104,11 @@ static __always_inline int decapsulate(struct __sk_buff *skb, int version)
 		return fate(PASSED_FOREIGN_TUNNEL, TC_ACT_UNSPEC);
 	if (outer.first_fragment || outer.later_fragment)
 		return fate(DROPPED_FRAGMENT, TC_ACT_SHOT);
-	if (!parse(skb, outer.l4, version, &inner) || !take_out(skb, &outer))
+	if (!take_out(skb, &outer) || !parse(skb, ETH_HLEN, version, &inner))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	count(DECAPSULATED);
 	if (has_second_chance(&inner))
-		return decide(skb, version, outer.destination, *mark);
+		return decide(skb, &inner, outer.destination, *mark);
 	return hand_over(skb, &inner, outer.destination, *mark);
 }
 

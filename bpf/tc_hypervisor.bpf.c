@@ -58,9 +58,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct packet *p
 // Whether the packet in the second tunnel stays here; `instance` then is the one that gets it.
 static __always_inline bool stays(struct __sk_buff *skb, const struct packet *second, struct address *instance)
 {
-	struct packet flow;
-
-	if (parse_flow(skb, second, &flow) && has_flow(&flow, *instance)) {
+	if (is_kept(skb, second, *instance)) {
 		count(SECOND_CHANCE_KEPT);
 		return true;
 	}
@@ -90,12 +88,14 @@ static __always_inline int decapsulate(struct __sk_buff *skb, const struct packe
 
 static __always_inline int uplink(struct __sk_buff *skb, int version)
 {
+	struct segment segment;
 	struct packet packet;
 
 	if (!parse_frame(skb, version, &packet) || !is_instance(&packet))
 		return fate(PASSED_OTHER, TC_ACT_UNSPEC);
 	if (packet.protocol != tunnel_of(version)) {
-		forget_direct(skb, &packet);
+		segment = segment_of(skb, &packet);
+		forget_direct(&packet, &segment);
 		return fate(PASSED_OTHER, TC_ACT_UNSPEC);
 	}
 	if (!is_tunnel_source(&packet))
@@ -141,19 +141,21 @@ static __always_inline int reply_later_fragment(struct __sk_buff *skb, const str
 	return fate(REPLIED, TC_ACT_UNSPEC);
 }
 
-static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet, struct flow flow)
+static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet, const struct segment *segment,
+				 struct flow flow)
 {
 	if (packet->first_fragment)
 		write_fragment(packet, flow.vip);
 	if (!rewrite(skb, packet, SOURCE, flow.vip, flow.port))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
-	if (tcp_flags(skb, packet) & TCP_FLAG_SYN && !clamp_mss(skb, packet->l4, largest_segment(packet)))
+	if (segment->flags & TCP_FLAG_SYN && !clamp_mss(skb, packet->l4, largest_segment(packet)))
 		return fate(DROPPED_MALFORMED, TC_ACT_SHOT);
 	return fate(REPLIED, TC_ACT_UNSPEC);
 }
 
 static __always_inline int instance(struct __sk_buff *skb, int version)
 {
+	struct segment segment;
 	struct packet packet;
 	struct flow_key key;
 	struct flow flow;
@@ -165,17 +167,20 @@ static __always_inline int instance(struct __sk_buff *skb, int version)
 		return reply_later_fragment(skb, &packet);
 	if (packet.protocol == icmp_of(version))
 		return reply_error(skb, &packet);
+	segment = segment_of(skb, &packet);
 	key = reverse_flow_key(&packet);
 	known = has_ports(&packet) && look_up_flow(version, key, &flow);
-	if (known && packet.protocol == IPPROTO_TCP && begins(skb, &packet)) {
+	if (known && packet.protocol == IPPROTO_TCP && begins(&packet, &segment)) {
 		forget(version, key); // the instance itself opens a connection, from its service's port
 		known = false;
 	}
 	if (!known) {
-		forget_direct(skb, &packet); // to a neighbour, without passing an uplink
+		forget_direct(&packet, &segment); // to a neighbour, without passing an uplink
 		return fate(PASSED_OTHER, TC_ACT_UNSPEC);
 	}
-	return reply(skb, &packet, flow);
+	if (segment.flags & TCP_FLAG_RST)
+		delete_flow(version, key); // the instance has no such connection, or no longer
+	return reply(skb, &packet, &segment, flow);
 }
 
 SEC("tc")

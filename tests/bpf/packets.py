@@ -97,10 +97,10 @@ class Ends:
         return Ends(self.destination, self.destination_port, self.source, self.source_port)
 
 
-def tcp(ends: Ends, flags: int = ACK, *, options: bytes = b"", payload: bytes = b"hello") -> bytes:
+def tcp(ends: Ends, flags: int = ACK, *, sequence: int = 1, options: bytes = b"", payload: bytes = b"hello") -> bytes:
     """A TCP packet; `options` a multiple of 4 bytes."""
     offset = (5 + len(options) // 4) << 4
-    segment = struct.pack("!HHIIBBHHH", ends.source_port, ends.destination_port, 1, 2, offset, flags, 512, 0, 0)
+    segment = struct.pack("!HHIIBBHHH", ends.source_port, ends.destination_port, sequence, 2, offset, flags, 512, 0, 0)
     segment += options + payload
     pseudo = _pseudo(ends.source.packed, ends.destination.packed, TCP, len(segment))
     return ip(ends.source, ends.destination, TCP, _insert(segment, 16, checksum(pseudo + segment)))

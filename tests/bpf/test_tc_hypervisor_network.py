@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 
@@ -26,7 +27,7 @@ from tests.bpf.hypervisor_network import (
     without_iptables,
 )
 from tests.bpf.hypervisor_programs import Family
-from tests.bpf.packets import Ends, frame, icmp_error, tcp, tunnelled, tunnelled_twice, udp
+from tests.bpf.packets import FIN, SYN, Ends, frame, icmp_error, tcp, tunnelled, tunnelled_twice, udp
 from tests.waiting import until
 
 MEGABYTES_8 = bytes(range(256)) * 32768
@@ -181,6 +182,25 @@ def test_a_datagram_with_two_headers_goes_where_its_flow_is(network: Network) ->
             assert (answer, address[:2]) == (b"answer", (str(network.vip), 53))
     counters = network.counters(driver)
     assert (counters["second_chance_kept"], counters["second_chance_passed"]) == (1, 1)
+
+
+def test_a_port_is_used_again_at_the_second_instance(network: Network) -> None:
+    """The first one's connection from that port is over: what is numbered after its end is not for it."""
+    driver = network.driver(network.web)
+    # A client's kernel would end what it did not begin, and an instance's what comes for no port that listens.
+    ends = Ends(ip_address(int(network.client) + 7), 40002, network.vip, 80)
+
+    def counted() -> tuple[int, int]:
+        counters = network.counters(driver)
+        return counters["second_chance_kept"], counters["second_chance_passed"]
+
+    with network.serve("instance1", 8080):
+        for flags, sequence in ((SYN, 1_000), (FIN, 2_000)):
+            network.send_raw(tunnelled(network.first, tcp(ends, flags, sequence=sequence)))
+        for sequence in (2_001, 900_000):
+            network.send_raw(tunnelled_twice(network.first, network.second, tcp(ends, 0, sequence=sequence)))
+        until("both packets", lambda: sum(counted()) == 2)
+    assert counted() == (1, 1)
 
 
 def test_a_second_instance_elsewhere_is_reached_through_the_network(network: Network) -> None:

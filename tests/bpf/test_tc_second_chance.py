@@ -103,18 +103,57 @@ def test_an_error_goes_where_the_flow_is(programs: Programs, family: Family) -> 
 
 
 @pytest.mark.parametrize("flags", [FIN | ACK, RST])
-def test_a_connection_that_is_over_lets_go_of_its_port(programs: Programs, family: Family, flags: int) -> None:
-    """After FIN or RST of its client it keeps what comes for a minute more; then the port may be another one's."""
+@pytest.mark.parametrize("end", [1, 5_000_000, 2**31, 2**32 - 5])
+def test_a_connection_that_is_over_lets_go_of_its_port(
+    programs: Programs, family: Family, flags: int, end: int
+) -> None:
+    """After FIN or RST of its client it keeps what is numbered before that; what comes later is another's."""
     programs.deliver(tcp(family.to_web, SYN))
-    assert_kept(programs, family, tcp(family.to_web, flags))
-    assert_kept(programs, family, tcp(family.to_web))
+    assert_kept(programs, family, tcp(family.to_web, flags, sequence=end))
 
-    programs.let_pass(family, 90)
+    for sequence in (end, end + 6, end - 4_000_000):
+        assert_kept(programs, family, tcp(family.to_web, sequence=sequence % 2**32))
+    for sequence in (end + 150_000, end + 2**30, end - 5_000_000):
+        assert_passed_on(programs, family, tcp(family.to_web, sequence=sequence % 2**32))
 
+
+def test_an_end_that_was_none_is_forgotten(programs: Programs, family: Family) -> None:
+    """The flow goes on here: its SYN came another way, or the RST was forged."""
+    programs.deliver(tcp(family.to_web, SYN, sequence=7_000_000))
+    programs.deliver(tcp(family.to_web, RST, sequence=99))
+    assert_passed_on(programs, family, tcp(family.to_web, sequence=7_000_001))
+
+    programs.deliver(tcp(family.to_web, sequence=7_000_001))
+
+    assert_kept(programs, family, tcp(family.to_web, sequence=7_000_001))
+
+
+def test_the_same_port_begins_anew(programs: Programs, family: Family) -> None:
+    """A connection to the same instance from the port of one that is over is alive."""
+    programs.deliver(tcp(family.to_web, SYN))
+    programs.deliver(tcp(family.to_web, FIN | ACK))
+
+    programs.deliver(tcp(family.to_web, SYN, sequence=2))
+
+    assert_kept(programs, family, tcp(family.to_web, sequence=2**31))
+
+
+def test_a_connection_that_the_instance_denies_is_over(programs: Programs, family: Family) -> None:
+    """It answers with RST, translated as ever, to what it has no connection for."""
+    programs.deliver(tcp(family.to_web, SYN))
+
+    verdict, left, _ = programs.instance(tcp(family.at_web.reversed(), RST))
+
+    assert (verdict, read(left[len(ETHERNET) :]).source) == (LET_THROUGH, family.vip)
     assert_passed_on(programs, family, tcp(family.to_web))
+
+
+def test_an_error_says_nothing_about_an_end(programs: Programs, family: Family) -> None:
+    """It quotes the instance's numbers, not the client's: once the connection is over it is sent on."""
     programs.deliver(tcp(family.to_web, SYN))
-    programs.let_pass(family, 90)
-    assert_kept(programs, family, tcp(family.to_web))
+    programs.deliver(tcp(family.to_web, FIN | ACK))
+
+    assert_passed_on(programs, family, icmp_error(family.router, tcp(family.to_web.reversed())))
 
 
 def test_a_silent_connection_is_kept_for_hours(programs: Programs, family: Family) -> None:

@@ -29,6 +29,7 @@ def _plan(port: int, *, connections: int = 20, datagram_flows: int = 5, rate: fl
         udp_port=port,
         control_port=port,
         sources=(_HOME,),
+        control_source="127.0.0.2",
         controls=(_HOME,),
         control_connections=3,
         connections=connections,

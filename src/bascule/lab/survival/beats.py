@@ -36,7 +36,9 @@ _LAST_ANSWERS = 1.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to keep up. `interval` is seconds between two heartbeats of a flow, `rate` new connections a second, each
-    of which lives for `lifetime` seconds. `controls` are addresses of instances, `control_connections` to each.
+    of which lives for `lifetime` seconds. `controls` are addresses of instances, `control_connections` to each; they
+    come from `control_source`, which no flow through the address may use: to an instance both would be one connection
+    if they had the same port.
     """
 
     address: str
@@ -44,6 +46,7 @@ class Plan:
     udp_port: int
     control_port: int
     sources: tuple[str, ...]
+    control_source: str
     controls: tuple[str, ...] = ()
     control_connections: int = 10
     connections: int = 500
@@ -204,7 +207,7 @@ class Beats:
             self._opening.add(line)
 
     def _add(self, kind: Kind, way: socket.SocketKind, address: str, port: int) -> _Line | None:
-        made = client_socket(way, next(self._sources))
+        made = client_socket(way, self._plan.control_source if kind is Kind.CONTROL else next(self._sources))
         line = _Line(Flow(kind, self._plan.interval, self._clock()), made)
         self._lines.append(line)
         try:

@@ -128,12 +128,14 @@ def _measuring(scene: Scene, effort: Effort) -> Iterator[Callable[[], tuple[Reco
 def _plan(scene: Scene, effort: Effort) -> Plan:
     topology = scene.lab.topology
     family = scene.vip.version
+    *sources, control_source = map(str, topology.client_addresses(family))
     return Plan(
         address=str(scene.vip),
         tcp_port=WEB.port,
         udp_port=WHO.port,
         control_port=INSTANCE_PORT,
-        sources=tuple(map(str, topology.client_addresses(family))),
+        sources=tuple(sources),
+        control_source=control_source,
         controls=tuple(str(topology.host(name).addresses[family]) for name in scene.instances()),
         connections=effort.connections,
         datagram_flows=effort.datagram_flows,
