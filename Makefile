@@ -81,7 +81,7 @@ test-ipvs: setup ## IPVS for real, under a kernel that has it: boots User-Mode L
 LAB ?= demo --dataplane ipvs --check-interval 5 --exchanges 200
 
 lab-ipvs: setup ## The demo over the kernel's own IPVS, under a kernel that has it: boots User-Mode Linux, log in build/lab-ipvs
-	$(BIN)/python tools/user_mode_linux.py --output build/lab-ipvs --timeout 900 -- $(BIN)/bascule lab $(LAB)
+	$(BIN)/python tools/user_mode_linux.py --output build/lab-ipvs --timeout 3600 -- $(BIN)/bascule lab $(LAB)
 
 simulate: setup ## SEEDS=10000 histories of crashes and lost messages on a virtual clock; SEED=… replays one
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

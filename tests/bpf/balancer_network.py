@@ -27,7 +27,7 @@ from bascule.model.virtual_services import VirtualService
 from tests.bpf.balancer_bench import TUNNEL_SOURCE, TUNNEL_SOURCE_V6, V4, Family, disable_ipv6
 from tests.namespaces import Hosts, unmount
 
-TIMEOUT = 5.0  # seconds; what fails, fails by then
+TIMEOUT = 15.0  # seconds; what fails, fails by then
 HOSTS = ("client", "lb", "backend1", "backend2")
 LB = {4: ip_address("10.0.0.1"), 6: ip_address("fd00:10::1")}
 _SOCKETS = {4: socket.AF_INET, 6: socket.AF_INET6}

@@ -36,7 +36,7 @@ from tests.namespaces import Hosts, unmount
 CLIENT, VIP, INSTANCES = IPV4.client, IPV4.vip, (IPV4.instance, IPV4.neighbour)
 # By the family: the hypervisor's address towards clients, that towards instances
 _ADDRESSES = {4: ("198.51.100.1/24", "169.254.1.1/32"), 6: ("2001:db8:51::1/64", "fe80::1/64")}
-TIMEOUT = 5.0  # seconds; what fails, fails by then
+TIMEOUT = 15.0  # seconds; what fails, fails by then
 ENCAPSULATE = Path(__file__).with_name("encapsulate.bpf.c")
 # What the forwarding `netfilter` translates by; the kernel decides for itself unless it is told.
 _KINDS: dict[str, Kind] = {"netfilter": NatTable, "iptables": LegacyTable}

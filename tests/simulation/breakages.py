@@ -204,17 +204,17 @@ BREAKAGES = {
         draining_instances_lose_their_rules, "rules before traffic", range(60)
     ),
     "hypervisors are prepared last": Breakage(hypervisors_are_prepared_last, "rules before traffic", range(20)),
-    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(1, 160)),
+    "what is not ready is announced": Breakage(what_is_not_ready_is_announced, "serve before announce", range(6, 160)),
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
-    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(32, 52), SLEEPY),
-    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(2, 22)),
+    "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(42, 62), SLEEPY),
+    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(0, 20)),
     "silent nodes are not waited for": Breakage(
-        silent_nodes_are_not_waited_for, "one holder per address", range(53, 160)
+        silent_nodes_are_not_waited_for, "one holder per address", range(10, 160)
     ),
-    "nobody counts who is silent": Breakage(nobody_counts_who_is_silent, "few are replaced", range(60, 160)),
+    "nobody counts who is silent": Breakage(nobody_counts_who_is_silent, "few are replaced", range(4, 160)),
     "nodes are left before others serve": Breakage(
-        nodes_are_left_before_others_serve, "served by as many", range(2, 60)
+        nodes_are_left_before_others_serve, "served by as many", range(5, 60)
     ),
     "racks are all one": Breakage(racks_are_all_one, "convergence", range(20)),
 }

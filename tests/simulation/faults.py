@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tests.simulation.machines import Machine
-from tests.simulation.orchestrators import Orchestrator
+from tests.simulation.orchestrators import OrchestratorHost
 from tests.simulation.profile import Fault
 from tests.simulation.world import World
 
@@ -14,7 +14,7 @@ from tests.simulation.world import World
 class Troublemaker:
     """Does what the profile says until it is told to stop."""
 
-    def __init__(self, world: World, orchestrators: list[Orchestrator]) -> None:
+    def __init__(self, world: World, orchestrators: list[OrchestratorHost]) -> None:
         self._world, self._chance, self._orchestrators = world, world.chance, orchestrators
         world.on_machine_death = self._raise_again
 

@@ -12,7 +12,7 @@ from random import Random
 from tests.simulation.chance import quiet, seeded
 from tests.simulation.database import Engines
 from tests.simulation.faults import Troublemaker
-from tests.simulation.orchestrators import Orchestrator
+from tests.simulation.orchestrators import OrchestratorHost
 from tests.simulation.profile import Profile, draw
 from tests.simulation.rules import Broken
 from tests.simulation.settled import lacking
@@ -80,7 +80,7 @@ def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> 
 
 async def _history(seed: int, shared: Engines, chance: Random, profile: Profile | None) -> Outcome:
     world = World(seed, shared, chance, profile or draw(chance))
-    orchestrators = [Orchestrator(world, "north", workers=2), Orchestrator(world, "south", workers=1)]
+    orchestrators = [OrchestratorHost(world, "north", workers=2), OrchestratorHost(world, "south", workers=1)]
     users, trouble = Users(world), Troublemaker(world, orchestrators)
     for machine in world.machines:
         machine.boot()

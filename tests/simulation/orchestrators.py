@@ -11,11 +11,9 @@ from bascule.balancing.reconciler import LoadBalancerReconciler
 from bascule.balancing.reports import Reports
 from bascule.balancing.silences import Silences
 from bascule.balancing.watch import Watch
-from bascule.orchestration.escalation import LogEscalation
-from bascule.orchestration.glance import Glance
+from bascule.orchestration.orchestrator import Orchestrator
 from bascule.orchestration.queue import Queue
 from bascule.orchestration.retry import RetryPolicy
-from bascule.orchestration.worker import Worker
 from bascule.store.tables import orchestration
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.network import SimulatedAgents
@@ -29,7 +27,7 @@ PATIENCE = Patience(after=2.0, share=0.34)  # shorter than most silences; one of
 POLICY = RetryPolicy(first=0.5, longest=4.0, escalate_after=5)
 
 
-class Orchestrator:
+class OrchestratorHost:
     """A place where orchestrator processes run, one after the other, mostly under the same name."""
 
     def __init__(self, world: World, name: str, workers: int) -> None:
@@ -58,29 +56,19 @@ class Orchestrator:
             reports=reports,
             missed=missed,
         )
-        glance = Glance(
+        orchestrator = Orchestrator(
+            name=name,
+            reconcilers=[reconciler],
+            database=database,
             tables=orchestration,
-            reading=database.read,
-            writing=database.write,
+            workers=self._workers,
+            policy=POLICY,
+            lease=LEASE,
             clock=clock,
+            chance=Random(chance.random()),
             looks={reconciler.kind: reconciler.settled},
+            idle=1.4,
         )
-        workers = [
-            Worker(
-                name=f"{name}-{number}",
-                reconcilers={reconciler.kind: reconciler},
-                tables=orchestration,
-                transaction=database.write,
-                clock=clock,
-                chance=Random(chance.random()),
-                escalation=LogEscalation(),
-                policy=POLICY,
-                lease=LEASE,
-                idle=1.1 + 0.3 * number,
-                glance=glance,
-            )
-            for number in range(1, self._workers + 1)
-        ]
         watch = Watch(
             database=database,
             agents=agents,
@@ -91,7 +79,7 @@ class Orchestrator:
             missed=missed,
             silences=Silences(database=database, clock=clock, patience=PATIENCE),
         )
-        for run in (*(worker.run() for worker in workers), watch.run()):
+        for run in (*(worker.run() for worker in orchestrator.workers), watch.run()):
             process.start(run).add_done_callback(lambda task: self._ended(process, task))
         world.tell(name, "starts")
 

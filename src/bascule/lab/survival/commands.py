@@ -36,7 +36,7 @@ from bascule.lab.survival.catalogue import FAULTS, Fault, choose
 from bascule.lab.survival.measure import Effort, Outcome, endure
 from bascule.lab.survival.scene import set_scene
 from bascule.model.data_planes import DataPlaneName
-from bascule.model.errors import InvalidInput
+from bascule.model.errors import BasculeError, InvalidInput, SystemFailure
 
 HELP = """Break one thing while hundreds of connections go on, and show what it cost beside what it may cost.
 
@@ -86,7 +86,14 @@ def survive(
     effort = Effort(connections=connections, datagram_flows=udp, interval=interval / 1000, rate=rate, after=after)
     with _lab(name, shape) as lab:
         faults, family = choose(names or [], lab.shape), 6 if ipv6 else 4
-        outcomes = _endure_all(lab, faults, effort, family=family, database_away=database_away)
+        outcomes: list[Outcome] = []
+        try:
+            for outcome in _endure_all(lab, faults, effort, family=family, database_away=database_away):
+                outcomes.append(outcome)  # noqa: PERF402  what came before an error is kept
+        except BasculeError:
+            # What was measured before it took minutes.
+            _show(outcomes, output)
+            raise
     _show(outcomes, output)
     if drawn := plot or (report and report.with_suffix(".svg")):
         drawn.write_text(plots.draw(outcomes), encoding="utf-8")
@@ -112,8 +119,7 @@ def _page(lab: Lab, outcomes: Sequence[Outcome], plot: str) -> str:
 
 def _endure_all(
     lab: Lab, faults: Sequence[Fault], effort: Effort, *, family: int, database_away: float
-) -> list[Outcome]:
-    outcomes = []
+) -> Iterator[Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         ControlPlane(lab) as api,
@@ -127,10 +133,13 @@ def _endure_all(
                 bar.update(task, description=f"{title}: {words}")
 
             tell("making the lab whole")
-            with set_scene(lab, api, admin, family, database_away=database_away) as scene:
-                outcomes.append(endure(scene, fault, effort, tell))
+            try:
+                with set_scene(lab, api, admin, family, database_away=database_away) as scene:
+                    outcome = endure(scene, fault, effort, tell)
+            except BasculeError as error:
+                raise SystemFailure(f"{fault.name} could not be measured. {error.sentence}") from error
             bar.advance(task)
-    return outcomes
+            yield outcome
 
 
 @contextmanager
