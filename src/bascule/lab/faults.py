@@ -16,6 +16,8 @@ from bascule.model.errors import SystemFailure
 from bascule.system.commands import run
 from bascule.system.namespaces import call_in
 
+_BFD_PORT = "3784"  # RFC 5881
+
 
 def kill(lab: Lab, title: str) -> None:
     """Kill (9) a process of the lab: `lb1-agent`, `control-orchestrator`, `vm1-server`, `router-bird`, `api`,
@@ -71,14 +73,25 @@ def revive_node(lab: Lab, node: str) -> None:
 
 
 def silence_routing(lab: Lab, node: str) -> None:
-    """Drop what a node's BIRD says, while its link stays up: only BFD notices."""
-    rule = "table inet silence { chain out { type filter hook output priority 0; udp dport { 3784, 4784 } drop; }; }"
-    call_in(namespace(lab.name, node), lambda: run(["nft", "-f", "-"], stdin=rule))
+    """Let nothing of a node's BFD out, while its link stays up and its BGP goes on: only BFD notices."""
+    rule = f"table inet silence {{ chain out {{ type filter hook output priority 0; udp dport {_BFD_PORT} drop; }}; }}"
+    _by_nft_or_iptables(lab, node, ["nft", rule], "--append")
 
 
 def resume_routing(lab: Lab, node: str) -> None:
-    """Let a silenced node's BIRD speak again."""
-    call_in(namespace(lab.name, node), lambda: run(["nft", "delete", "table", "inet", "silence"]))
+    """Let a silenced node's BFD speak again."""
+    _by_nft_or_iptables(lab, node, ["nft", "delete table inet silence"], "--delete")
+
+
+def _by_nft_or_iptables(lab: Lab, node: str, nft: list[str], verb: str) -> None:
+    def body() -> None:
+        try:
+            run(nft)
+        except SystemFailure:  # User-Mode Linux, for one
+            for tool in ("iptables-legacy", "ip6tables-legacy"):
+                run([tool, verb, "OUTPUT", "--protocol", "udp", "--dport", _BFD_PORT, "--jump", "DROP"])
+
+    call_in(namespace(lab.name, node), body)
 
 
 def set_health(lab: Lab, name: str, *, healthy: bool) -> None:
