@@ -208,7 +208,7 @@ BREAKAGES = {
     "requests during a run are forgotten": Breakage(requests_during_a_run_are_forgotten, "no change lost", range(60)),
     "leases are ignored": Breakage(leases_are_ignored, "one job per entity", range(20)),
     "lost leases go unnoticed": Breakage(lost_leases_go_unnoticed, "one job per entity", range(42, 62), SLEEPY),
-    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(0, 20)),
+    "glances take work for none": Breakage(glances_take_work_for_none, "convergence", range(20)),
     "silent nodes are not waited for": Breakage(
         silent_nodes_are_not_waited_for, "one holder per address", range(10, 160)
     ),

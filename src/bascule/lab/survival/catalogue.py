@@ -55,8 +55,8 @@ _ELECTION = (
 )
 _MOVED_SLOTS = (
     "A connection that began in a slot which a change just moved is known to one LB node only: the other one leaves it"
-    " to the old owner's hypervisor to find out (decisions/0020-second-chance.md). IPVS has no such memory: what moves to"
-    " another node goes where the slot belongs now."
+    " to the old owner's hypervisor to find out (decisions/0020-second-chance.md). IPVS has no such memory: what moves"
+    " to another node goes where the slot belongs now."
 )
 
 FAULTS: tuple[Fault, ...] = (
