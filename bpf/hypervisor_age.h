@@ -54,10 +54,11 @@ static __always_inline __u16 age_after(__u16 age, const struct segment *segment)
 // tick ahead: another CPU may have written a time later than this one's `now`, which must not look ancient.
 static __always_inline bool is_alive(__u16 age, __u8 protocol, const struct segment *segment)
 {
-	__u16 ticks = (age_now() + 1 - age) & AGE_REST;
+	__u16 ticks;
 
 	if (age & AGE_ENDED)
 		return segment && is_before_end(age, segment);
+	ticks = (age_now() + 1 - age) & AGE_REST;
 	return !age || ticks <= (protocol == IPPROTO_TCP ? AGE_LIMIT_TCP : AGE_LIMIT_UDP) + 1;
 }
 

@@ -21,7 +21,7 @@ from tests.bpf.packets import ETHERNET, Ends, Packet, frame, read, tunnelled
 
 OBJECT = native.DIRECTORY / "tc_hypervisor.bpf.o"
 # As in bpf/hypervisor_age.h
-_AGE_TICK_LOG2_NS, _AGE_TIME = 33, 0x7FFF
+_AGE_TICK_LOG2_NS, _AGE_REST = 33, 0x7FFF
 DROPPED, LET_THROUGH = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC
 TUNNEL_SOURCES = tuple(
     map(ip_network, ("10.98.0.0/24", "10.99.0.0/16", "2001:db8:98::/120", "2001:db8:99::/48", "fd00:99::/33"))
@@ -147,13 +147,12 @@ class Programs:
         return sum(len(self._map("flows", family).items()) for family in FAMILIES.values())
 
     def let_pass(self, family: Family, seconds: float) -> None:
-        """As if all flows of the family had been silent for so long, or for an unknown time if it is negative."""
+        """As if all flows of the family, none of them over, had been silent for so long; if negative, nobody knows."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> _AGE_TICK_LOG2_NS
         flows = self._map("flows", family)
         for key, value in flows.items().items():
-            (age,) = struct.unpack("=H", value[-2:])
-            seen = now - (int(seconds * 1e9) >> _AGE_TICK_LOG2_NS) & _AGE_TIME if seconds >= 0 else 0
-            flows.set(key, value[:-2] + struct.pack("=H", age & ~_AGE_TIME | seen))
+            seen = now - (int(seconds * 1e9) >> _AGE_TICK_LOG2_NS) & _AGE_REST if seconds >= 0 else 0
+            flows.set(key, value[:-2] + struct.pack("=H", seen))
 
     def add_instance(self, family: Family, address: IPAddress) -> None:
         """The neighbour is an instance here, with the same rules."""

@@ -75,18 +75,18 @@ def revive_node(lab: Lab, node: str) -> None:
 def silence_routing(lab: Lab, node: str) -> None:
     """Let nothing of a node's BFD out, while its link stays up and its BGP goes on: only BFD notices."""
     rule = f"table inet silence {{ chain out {{ type filter hook output priority 0; udp dport {_BFD_PORT} drop; }}; }}"
-    _by_nft_or_iptables(lab, node, ["nft", rule], "--append")
+    _by_nft_or_iptables(lab, node, rule, "--append")
 
 
 def resume_routing(lab: Lab, node: str) -> None:
     """Let a silenced node's BFD speak again."""
-    _by_nft_or_iptables(lab, node, ["nft", "delete table inet silence"], "--delete")
+    _by_nft_or_iptables(lab, node, "delete table inet silence", "--delete")
 
 
-def _by_nft_or_iptables(lab: Lab, node: str, nft: list[str], verb: str) -> None:
+def _by_nft_or_iptables(lab: Lab, node: str, command: str, verb: str) -> None:
     def body() -> None:
         try:
-            run(nft)
+            run(["nft", command])
         except SystemFailure:  # User-Mode Linux, for one
             for tool in ("iptables-legacy", "ip6tables-legacy"):
                 run([tool, verb, "OUTPUT", "--protocol", "udp", "--dport", _BFD_PORT, "--jump", "DROP"])
