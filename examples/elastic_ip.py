@@ -48,13 +48,8 @@ KIND = "elastic-ip"
 metadata = MetaData()
 TABLES = define(metadata)
 # `server` is what users want, `recorded` the only one that may carry the address: written before it gets it.
-ADDRESSES = Table(
-    "addresses",
-    metadata,
-    Column("ip", String(36), primary_key=True),
-    Column("server", String),
-    Column("recorded", String),
-)
+COLUMNS = Column("ip", String(36), primary_key=True), Column("server", String), Column("recorded", String)
+ADDRESSES = Table("addresses", metadata, *COLUMNS)
 
 
 class Rack(Protocol):

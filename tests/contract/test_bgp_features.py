@@ -255,3 +255,17 @@ def test_operators_choose_how_fast_bfd_notices(folder: Path) -> None:
         assert all(abs(float(row[-2]) - 0.4) < 0.01 and float(row[-1]) >= 2.0 for row in rows()), rows()
         theirs = [line.split() for line in data.told("show bfd sessions").splitlines() if "Up" in line]
         assert all(abs(float(row[-1]) - 2.8) < 0.01 for row in theirs), theirs
+
+
+def test_a_session_without_bfd_is_told(folder: Path) -> None:
+    """BGP goes on when the router ends BFD: the report says that nothing watches over it, until BFD is back."""
+    with Data(folder) as data:
+
+        def watched() -> list[bool]:
+            return [each.bfd for each in data.hosts.inside("lb1", data.announcers[1].observe).sessions if each.up]
+
+        until("BFD", lambda: watched() == [True, True])
+        data.told("disable bfd1")
+        until("BGP alone", lambda: watched() == [False, False])
+        data.told("enable bfd1")
+        until("BFD again", lambda: watched() == [True, True])

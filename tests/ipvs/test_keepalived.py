@@ -231,7 +231,7 @@ def test_a_service_of_a_missing_script_is_refused(node: Node) -> None:
 
 def test_a_script_decides_and_weighs(centre: Centre, node: Node) -> None:
     """The operator's script is run, and its exit status is the instance's weight."""
-    good = HealthCheck(mode=HealthCheckMode.SCRIPT, port=80, script="true", interval=1, timeout=1, retries=0)
+    good = replace(TCP_CHECK, mode=HealthCheckMode.SCRIPT, script="true")
     serve(node, checked(backend("one"), backend("two"), check=good))
     assert healths(node) == {ONE: Health.SUCCESS, TWO: Health.SUCCESS}
     # false ends with 1; expr says of its arguments, "address port", that they are no expression, which is status 2.

@@ -28,7 +28,7 @@ from bascule.system.namespaces import enter
 from tests.ipvs import keepalived_bench
 from tests.ipvs.bench import FAMILIES, VIPS
 from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre, backend
-from tests.ipvs.keepalived_bench import Node, checked, serve, until
+from tests.ipvs.keepalived_bench import TCP_CHECK, Node, checked, serve, until
 from tests.unit.healthchecks.servers import tcp_server, udp_server
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
@@ -38,18 +38,17 @@ BODY = b"state=ready 42\n"
 DIGEST = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 SCRIPT = "weighs"
 WEIGHT = 3
-COMMON = HealthCheck(mode=MODE.TCP, port=TARGET_PORT, interval=1, timeout=1, retries=0, retry_interval=1)
 CHECKS = {
-    "http, status": replace(COMMON, mode=MODE.HTTP, status_codes="200-299"),
-    "http, pattern": replace(COMMON, mode=MODE.HTTP, body_pattern=r"ready \d+"),
-    "http, digest": replace(COMMON, mode=MODE.HTTP, body_digest=DIGEST),
-    "http, virtual host": replace(COMMON, mode=MODE.HTTP, host=NAME),
-    "https, unverified, name by SNI": replace(COMMON, mode=MODE.HTTPS, tls_sni=NAME),
-    "smtp": replace(COMMON, mode=MODE.SMTP, smtp_helo="lb.example.net"),
-    "dns": replace(COMMON, mode=MODE.DNS, dns_name=NAME, dns_type="A"),
-    "udp, reply": replace(COMMON, mode=MODE.UDP, udp_payload="0102", udp_reply="0a0b"),
-    "ping": replace(COMMON, mode=MODE.PING),
-    "script with a weight": replace(COMMON, mode=MODE.SCRIPT, script=SCRIPT, script_weight=True),
+    "http, status": replace(TCP_CHECK, mode=MODE.HTTP, status_codes="200-299"),
+    "http, pattern": replace(TCP_CHECK, mode=MODE.HTTP, body_pattern=r"ready \d+"),
+    "http, digest": replace(TCP_CHECK, mode=MODE.HTTP, body_digest=DIGEST),
+    "http, virtual host": replace(TCP_CHECK, mode=MODE.HTTP, host=NAME),
+    "https, unverified, name by SNI": replace(TCP_CHECK, mode=MODE.HTTPS, tls_sni=NAME),
+    "smtp": replace(TCP_CHECK, mode=MODE.SMTP, smtp_helo="lb.example.net"),
+    "dns": replace(TCP_CHECK, mode=MODE.DNS, dns_name=NAME, dns_type="A"),
+    "udp, reply": replace(TCP_CHECK, mode=MODE.UDP, udp_payload="0102", udp_reply="0a0b"),
+    "ping": replace(TCP_CHECK, mode=MODE.PING),
+    "script with a weight": replace(TCP_CHECK, mode=MODE.SCRIPT, script=SCRIPT, script_weight=True),
 }
 
 

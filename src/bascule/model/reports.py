@@ -60,11 +60,15 @@ class DataPlaneReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
-    """One routing session. `state` is the daemon's own word ("Established" when all is well)."""
+    """One routing session. `state` is the daemon's own word ("Established" when all is well).
+
+    Without `bfd` the neighbor's death is noticed after BGP's hold time only. Agents that do not tell are believed.
+    """
 
     neighbor: IPAddress
     state: str
     up: bool
+    bfd: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,16 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
+from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
 
 _SOCKET_PATH_MAX = 107  # sun_path of unix(7), less its final zero
 _PROTOCOL = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*(.*)")
 _DETAIL = re.compile(r"\s+([^:]+):\s+(.*)")
+_BFD_UP = re.compile(r"([0-9a-f.:]+)\s+\S+\s+Up\s.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class BirdSocket:
         """What `show protocols all` tells."""
         return read_protocols(self.ask("show protocols all"))
 
+    def bfd_neighbors(self) -> frozenset[IPAddress]:
+        """The neighbors whose BFD session is up, of `show bfd sessions`."""
+        return read_bfd_neighbors(self.ask("show bfd sessions"))
+
 
 def _answer(lines: Iterator[str]) -> tuple[str, tuple[str, ...]]:
     """Read one answer: its final code ("" when the connection ended before) and its text."""
@@ -94,3 +101,8 @@ def read_protocols(lines: tuple[str, ...]) -> tuple[BirdProtocol, ...]:
         elif found and (detail := _DETAIL.fullmatch(line)):
             found[-1].details.setdefault(detail[1].strip(), detail[2].strip())
     return tuple(found)
+
+
+def read_bfd_neighbors(lines: tuple[str, ...]) -> frozenset[IPAddress]:
+    """Parse the answer to `show bfd sessions`: address, interface, state, since, interval, timeout."""
+    return frozenset(ip_address(found[1]) for line in lines if (found := _BFD_UP.fullmatch(line)))

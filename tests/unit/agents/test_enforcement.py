@@ -7,6 +7,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from uuid import UUID
 
+import pytest
+
 from bascule.agents.lb_node import serving
 from bascule.agents.lb_node.enforcement import Enforcement
 from bascule.agents.lb_node.serving import Desired
@@ -14,6 +16,7 @@ from bascule.announcers.fake import FakeAnnouncer
 from bascule.dataplanes.fake import FakeDataPlane
 from bascule.model.addresses import IPAddress
 from bascule.model.errors import SystemFailure
+from bascule.model.reports import AnnouncerReport, SessionReport
 from bascule.model.virtual_services import VirtualService
 from tests.unit.agents.builders import VIP, balancer, service
 
@@ -157,3 +160,23 @@ def test_new_services_that_the_data_plane_refuses_are_not_in_force() -> None:
     assert refused.of == (other,)
     data_plane.full = False
     assert enforcement.apply(serving.desire([new, other], {}, frozenset())).of == (new, other)
+
+
+@pytest.mark.parametrize(
+    ("up", "bfd", "sentences"),
+    [
+        (True, True, []),
+        (True, False, ["BFD with 192.0.2.2 is silent"]),
+        (False, False, ["session with 192.0.2.2 is down"]),
+    ],
+)
+def test_what_is_wrong_with_a_session_is_said_once(up: bool, bfd: bool, sentences: list[str]) -> None:
+    """One that is down, and one that nothing watches over: then a death is noticed late."""
+
+    class Announcer(FakeAnnouncer):
+        def observe(self) -> AnnouncerReport:
+            return replace(super().observe(), sessions=(SessionReport(neighbor=OTHER, state="said", up=up, bfd=bfd),))
+
+    problems = Enforcement(FakeDataPlane(), Announcer()).apply(desire(VIP)).problems
+    assert len(problems) == len(sentences)
+    assert all(sentence in problem for sentence, problem in zip(sentences, problems, strict=True))

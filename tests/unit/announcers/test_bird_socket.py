@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from bascule.model.errors import SystemFailure
-from bascule.system.bird import BirdSocket, read_protocols
+from bascule.system.bird import BirdSocket, read_bfd_neighbors, read_protocols
 
 # As BIRD 2.0.12 prints it, codes removed.
 ANSWER = """\
@@ -34,6 +35,21 @@ def test_protocols_are_read_with_their_details() -> None:
     assert (router.state, router.info) == ("start", "Active        Socket: Connection refused")
     assert router.details["BGP state"] == "Active"
     assert router.details["Neighbor address"] == "10.77.0.2"
+
+
+BFD_ANSWER = """\
+bfd1:
+IP address                Interface  State      Since         Interval  Timeout
+10.77.0.2                 uplink     Up         21:04:01.001    0.300    0.900
+10.77.0.3                 uplink     Down       21:04:01.001    1.000    0.000
+fd00:77::2                uplink     Up         21:04:01.001    0.300    0.900
+"""
+
+
+def test_neighbors_are_watched_while_bfd_is_up() -> None:
+    """Sessions that are down and the heading are none; nor is the answer of a BIRD without BFD."""
+    assert read_bfd_neighbors(tuple(BFD_ANSWER.splitlines())) == {ip_address("10.77.0.2"), ip_address("fd00:77::2")}
+    assert read_bfd_neighbors(("There is no BFD protocol running",)) == frozenset()
 
 
 def test_silence_is_a_system_failure(tmp_path: Path) -> None:

@@ -177,6 +177,12 @@ def _judge(desired: Desired, data_plane: DataPlaneReport, announcer: AnnouncerRe
         if not session.up
     ]
     problems += [
+        f"BFD with {session.neighbor} is silent, so a death is noticed after BGP's hold time only: turn BFD on at the"
+        " router, and let UDP port 3784 pass."
+        for session in announcer.sessions
+        if session.up and not session.bfd
+    ]
+    problems += [
         f"VRRP cannot have {each.address} on this node: is its interface up, and its cable in?"
         for each in announcer.vrrp
         if each.state == "FAULT"

@@ -31,9 +31,12 @@ class LBNodeMetrics(Collector):
             fates.add_metric([fate], count)
         yield fates
         sessions = GaugeMetricFamily("bascule_session_up", "1 while the session is established.", labels=["neighbor"])
+        watched = GaugeMetricFamily("bascule_bfd_up", "1 while BFD watches over the session.", labels=["neighbor"])
         for session in report.announcer.sessions:
             sessions.add_metric([str(session.neighbor)], session.up)
+            watched.add_metric([str(session.neighbor)], session.bfd)
         yield sessions
+        yield watched
         yield _vrrp(report)
         yield from _balancers(report)
         yield from _services(report.data_plane.services)

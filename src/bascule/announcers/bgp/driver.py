@@ -18,6 +18,12 @@ from bascule.system.commands import run
 _LAST = " as a last resort"
 
 
+def _session(protocol: BirdProtocol, watched: Set[IPAddress]) -> SessionReport:
+    state = protocol.details.get("BGP state", protocol.info)
+    neighbor = ip_address(protocol.details["Neighbor address"])
+    return SessionReport(neighbor=neighbor, state=state, up=state == "Established", bfd=neighbor in watched)
+
+
 def _ordered(addresses: Set[IPAddress]) -> list[IPAddress]:
     return sorted(addresses, key=address_order)
 
@@ -125,21 +131,16 @@ class BgpAnnouncer:
     def observe(self) -> AnnouncerReport:
         """The routes really in the kernel, and the sessions as BIRD tells them; all are down while it is silent."""
         try:
-            protocols = self._socket.protocols()
+            protocols, watched = self._socket.protocols(), self._socket.bfd_neighbors()
         except SystemFailure:
-            protocols = ()
-        sessions = tuple(self._session(protocol) for protocol in protocols if protocol.kind == "BGP")
+            protocols, watched = (), frozenset()
+        sessions = tuple(_session(protocol, watched) for protocol in protocols if protocol.kind == "BGP")
         missing = {neighbor.address for neighbor in self._options.neighbors} - {each.neighbor for each in sessions}
         down = tuple(
-            SessionReport(neighbor=address, state="BIRD does not answer", up=False)
+            SessionReport(neighbor=address, state="BIRD does not answer", up=False, bfd=False)
             for address in sorted(missing, key=address_order)
         )
         return AnnouncerReport(announced=frozenset(self._routes.present()), sessions=sessions + down)
-
-    def _session(self, protocol: BirdProtocol) -> SessionReport:
-        state = protocol.details.get("BGP state", protocol.info)
-        neighbor = ip_address(protocol.details["Neighbor address"])
-        return SessionReport(neighbor=neighbor, state=state, up=state == "Established")
 
     def heard(self) -> None:
         """No lease is needed: any number of nodes may announce an address, and BFD withdraws one that is gone."""
