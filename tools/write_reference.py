@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import typer
-from typer.main import get_command
 
+from bascule.cli.on_this_machine import OnThisMachine
 from bascule.forwarding.netfilter import render as nat
 from bascule.model import errors
 from bascule.programs import settings
-from bascule.programs.command_line import app, join
+from bascule.programs.command_line import command_line
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -42,8 +42,6 @@ def settings_page() -> str:
 def command_page() -> str:
     """Every command with its help."""
     parts = ["# Command line\n"]
-    join(())
-    root = get_command(app)
 
     def describe(command: typer.core.TyperGroup | object, words: list[str]) -> None:
         context = typer.Context(command, info_name=" ".join(words))  # type: ignore[arg-type]
@@ -53,11 +51,13 @@ def command_page() -> str:
             parts.append(f"- `{' '.join(usage.split())}`: {text}")
             return
         parts.append(f"\n## {' '.join(words)}\n\n{' '.join((command.help or '').split())}\n")
-        leaves = [name for name in command.commands if not isinstance(command.commands[name], typer.core.TyperGroup)]
-        for name in [*leaves, *(name for name in command.commands if name not in leaves)]:
-            describe(command.commands[name], [*words, name])
+        known = {
+            name: each.real() if isinstance(each, OnThisMachine) else each for name, each in command.commands.items()
+        }
+        for name in sorted(known, key=lambda name: isinstance(known[name], typer.core.TyperGroup)):
+            describe(known[name], [*words, name])
 
-    describe(root, ["bascule"])
+    describe(command_line(), ["bascule"])
     return "\n".join(parts) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from tests.ipvs.centre import ADDRESSES, TARGET_PORT, Centre, balancer
 from tests.ipvs.keepalived_bench import PATIENCE, TCP_CHECK, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
-WANTED = balancer(TCP_CHECK, "one", "two", strategy=Strategy.ROUND_ROBIN)
+# A timeout longer than the interval is refused where configurations come in.
+WANTED = balancer(replace(TCP_CHECK, interval=5), "one", "two", strategy=Strategy.ROUND_ROBIN)
 SERVICE = WANTED.services[0].id
 TWO = ADDRESSES[4]["two"]
 WELL, ILL = Health.SUCCESS, Health.FAILURE

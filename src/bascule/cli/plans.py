@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
+from bascule.cli.on_this_machine import OnThisMachine
 from bascule.cli.output import Output, OutputOption, console, json_of, print_json, say
 from bascule.client.transport import Planned
 from bascule.model.errors import InvalidInput
@@ -40,6 +41,8 @@ def plan(
     try:
         name, command, rest = group.resolve_command(root, words)
         assert command is not None
+        if isinstance(command, OnThisMachine):
+            raise InvalidInput(f"{name} acts on this machine: only what asks the API can be planned.", field="COMMAND")
         with command.make_context(name, rest, parent=root) as called:
             command.invoke(called)
     except Planned as planned:

@@ -62,9 +62,10 @@ def doctor(
         Output, typer.Option("--output", "-o", envvar="BASCULE_OUTPUT", help="How to print.")
     ] = Output.TABLE,
 ) -> None:
-    """Say what this machine can run, what is in the way, and the command that mends it; exit code 1 on problems.
+    """Say what this machine can run, what is in the way, and the command that mends it.
 
-    To ask with an agent's own settings: set -a; . /etc/bascule/lb-agent.env; bascule doctor --role lb-node.
+    Exit code 1 on problems. To ask with an agent's own settings: set -a; . /etc/bascule/lb-agent.env; bascule doctor
+    --role lb-node.
     """
     choice = Choice(
         roles=frozenset(role or Role),

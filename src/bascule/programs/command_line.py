@@ -1,34 +1,51 @@
 """The command line's process: an error of ours is one sentence on standard error, and the exit code of its kind.
 
-The lab and the doctor act on this machine, the other commands reach the system through the API only. What acts on the
-machine takes four times as long to load, so it is joined when the command line begins with it, or with no command.
+The lab, the doctor and the console are siblings of the commands that ask the API: none of them knows another.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from bascule.cli.application import app
+from bascule.cli.on_this_machine import OnThisMachine
 from bascule.model.errors import BasculeError
 
-# What is joined here, by its module and its name there. The console is a sibling: neither knows the other.
-_JOINED = {
-    "lab": ("bascule.lab.commands", "lab_app"),
-    "doctor": ("bascule.doctor.command", "doctor"),
-    "console": ("bascule.programs.console", "console"),
-}
-_EPILOGS = {"console": "Example: bascule console --listen 127.0.0.1:8090"}
+
+def command_line() -> TyperGroup:
+    """All commands."""
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    for command in (
+        OnThisMachine(
+            "lab",
+            at="bascule.lab.commands:lab_app",
+            sentence="A data centre in network namespaces: build it, look at it, send traffic, break it.",
+        ),
+        OnThisMachine(
+            "doctor",
+            at="bascule.doctor.command:doctor",
+            sentence="Say what this machine can run, what is in the way, and the command that mends it.",
+        ),
+        OnThisMachine(
+            "console",
+            at="bascule.programs.console:console",
+            sentence="Serve the console until Ctrl-C: jobs and their steps, live, in a browser (for operators).",
+            epilog="Example: bascule console --listen 127.0.0.1:8090",
+        ),
+    ):
+        root.add_command(command)
+    return root
 
 
 def main() -> None:
     """Run one command."""
     try:
-        join(sys.argv[1:])
-        app()
+        command_line()()
     except BasculeError as error:
         sys.stderr.write(f"{error.sentence}\n")
         sys.exit(error.exit_code)
@@ -36,16 +53,3 @@ def main() -> None:
         # The reader went away, as `head` does: what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def join(words: Sequence[str]) -> None:
-    """Add the commands that a command line of these words may mean: all of them, unless the first is another's."""
-    known = {group.name for group in app.registered_groups} | {command.name for command in app.registered_commands}
-    first = words[0] if words else ""
-    for name in () if first in known else (first,) if first in _JOINED else _JOINED:
-        module, attribute = _JOINED[name]
-        found: Any = getattr(importlib.import_module(module), attribute)
-        if name == "lab":
-            app.add_typer(found, name=name)
-        else:
-            app.command(name, epilog=_EPILOGS.get(name))(found)
