@@ -13,8 +13,8 @@ from bascule.lab.shape import AnnouncerName, DatabaseKind, Shape
 from bascule.lab.survival import plot, report
 from bascule.lab.survival.catalogue import FAULTS, choose
 from bascule.lab.survival.flows import Kind, Record
-from bascule.lab.survival.measure import Effort, Outcome
-from bascule.lab.survival.verdict import figures, judge
+from bascule.lab.survival.measure import Effort, Outcome, clearest
+from bascule.lab.survival.verdict import Judgement, Verdict, figures, judge
 from bascule.model.data_planes import DataPlaneName
 from bascule.model.errors import NotFound
 
@@ -100,3 +100,22 @@ def test_only_what_a_lab_can_suffer_can_be_chosen() -> None:
     assert "database-gone" in {fault.name for fault in choose([], Shape(database=DatabaseKind.POSTGRESQL))}
     with pytest.raises(NotFound, match="lb-node-dies"):
         choose(["keepalived-reloaded"], Shape())
+
+
+def _under(noise: float, *, doubtful: bool = True) -> Outcome:
+    """What a try under so much noise gave."""
+    first = _outcomes()[0]
+    judgement = Judgement(verdict=Verdict.NOISE, doubtful=doubtful)
+    return replace(first, figures=replace(first.figures, noise=noise), judgement=judgement)
+
+
+def test_what_noise_hides_is_measured_again() -> None:
+    """Until it is clear, or the tries are used up: then the one with the least noise counts."""
+    tries = iter([_under(0.3), _under(0.1), _under(0.9, doubtful=False), _under(0.0)])
+    clear = clearest(lambda: next(tries), 4)
+    assert (clear.figures.noise, clear.tries) == (0.9, 3)
+    tries = iter([_under(0.3), _under(0.1), _under(0.2)])
+    dim = clearest(lambda: next(tries), 3)
+    assert (dim.figures.noise, dim.tries) == (0.1, 3)
+    text = report.page([clear, _under(0.3)], shape=Shape(), machine="", plot="s.svg", command="")
+    assert "nothing (3 times)." in text

@@ -48,6 +48,18 @@ def test_noise_excuses_only_as_much_as_it_is(silence: float, noise: float, verdi
     assert judge(found, _STRICT).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("silence", "noise", "doubtful"),
+    [(0.04, 0.3, False), (0.2, 0.01, False), (0.06, 0.02, True), (0.2, 0.1, True), (0.2, 0.3, True)],
+)
+def test_noise_makes_a_silence_doubtful_but_no_break(silence: float, noise: float, doubtful: bool) -> None:
+    """Too long a silence under noise that explains it, or that is itself above the budget, is worth another try."""
+    flows = _held(silence), _held(noise, kind=Kind.CONTROL)
+    assert judge(_figures(*flows), _STRICT).doubtful is doubtful
+    broken = replace(_held(), broken="Connection reset by peer", broken_at=_FAULT + 2)
+    assert not judge(_figures(*flows, broken), _STRICT).doubtful
+
+
 def test_what_happened_before_the_fault_does_not_count() -> None:
     """A silence that ended before the fault is none of its doing: it is noise, and excuses as much later on."""
     found = _figures(_held(0.5, at=_FAULT - 1), _held(0.4))

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bascule.lab import processes
@@ -43,7 +43,10 @@ class Effort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One fault: when it was done, what was measured, and the verdict. Times are seconds of the monotonic clock."""
+    """One fault: when it was done, what was measured, and the verdict. Times are seconds of the monotonic clock.
+
+    `tries` says how often it was measured until this.
+    """
 
     fault: Fault
     effort: Effort
@@ -54,6 +57,7 @@ class Outcome:
     records: tuple[Record, ...]
     figures: Figures
     judgement: Judgement
+    tries: int = 1
 
 
 def endure(scene: Scene, fault: Fault, effort: Effort, tell: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -90,6 +94,15 @@ def endure(scene: Scene, fault: Fault, effort: Effort, tell: Callable[[str], Non
         figures=found,
         judgement=judge(found, fault.budget),
     )
+
+
+def clearest(attempt: Callable[[], Outcome], tries: int) -> Outcome:
+    """The first outcome that is not in doubt; if all are, the one with the least noise."""
+    found = [attempt()]
+    while found[-1].judgement.doubtful and len(found) < tries:
+        found.append(attempt())
+    clear = found[-1] if not found[-1].judgement.doubtful else min(found, key=lambda each: each.figures.noise)
+    return replace(clear, tries=len(found))
 
 
 @contextmanager

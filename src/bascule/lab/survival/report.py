@@ -39,7 +39,11 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """One row a fault; fits a terminal, so silences are in milliseconds and those of TCP and UDP are one."""
     heads = ("broken", "moved", "silence\nms", "lost", "refused", "noise\nms", "well\ns")
     made = Table(
-        "fault", *(Column(head, no_wrap=True, justify="right") for head in heads), "", box=SIMPLE_HEAD, padding=0
+        Column("fault", overflow="fold"),
+        *(Column(head, no_wrap=True, justify="right") for head in heads),
+        "",
+        box=SIMPLE_HEAD,
+        padding=0,
     )
     for each in outcomes:
         found, verdict = each.figures, each.judgement.verdict
@@ -91,6 +95,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "refused": found.refused,
         "why-refused": list(found.why_refused),
         "slowest-new-ms": _ms(found.slowest_new),
+        "tries": outcome.tries,
         "noise-ms": _ms(found.noise),
         "well-after-ms": None if found.well_after is None else _ms(found.well_after),
         "steps": [{"at-ms": _ms(at - outcome.fault_at), "what": words} for at, words in outcome.marks],
@@ -118,7 +123,7 @@ Measured in the lab with {lab}: {_effort(outcomes[0].effort)}
     {command}
 
 The exit status is 1 when a budget was missed. The figures of a busy machine are coarse: compare them with the column
-*noise*. *noise* as a verdict means that the budget was exceeded by less than that.
+*noise*. *noise* as a verdict means that the budget was exceeded by less than that.{_again(outcomes)}
 
 {chr(10).join(rows)}
 
@@ -149,6 +154,17 @@ def _effort(effort: Effort) -> str:
         f"{effort.connections} TCP connections and {effort.datagram_flows} UDP flows through one VIP over three"
         f" instances, each asked every {effort.interval * 1000:g} ms whether the ones before were answered or not, and"
         f" {effort.rate:g} new connections a second, each of which lives for five seconds."
+    )
+
+
+def _again(outcomes: Sequence[Outcome]) -> str:
+    again = ", ".join(f"{each.fault.name} ({each.tries} times)" for each in outcomes if each.tries > 1)
+    return (
+        f"""
+Measured again, while noise hid the silence and nothing had broken (the last time counts, or the one with the least
+noise): {again}."""
+        if again
+        else ""
     )
 
 

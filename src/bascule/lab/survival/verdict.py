@@ -65,10 +65,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A verdict and what was missed, a sentence each."""
+    """A verdict and what was missed, a sentence each. `doubtful`: too much noise to tell, so measure again.
+
+    What broke is never in doubt, whatever the noise.
+    """
 
     verdict: Verdict
     missed: tuple[str, ...] = ()
+    doubtful: bool = False
 
 
 def figures(
@@ -115,15 +119,15 @@ def judge(found: Figures, budget: Budget) -> Judgement:
     if found.refused and not budget.own:
         missed.append(f"{found.refused} new connections failed ({', '.join(found.why_refused)}).")
     silence = found.silence_elsewhere if budget.own else max(found.silence, found.silence_of_datagrams)
-    over = budget.silence is not None and silence > budget.silence
-    if over and budget.silence is not None and silence > budget.silence + found.noise:
+    allowed = inf if budget.silence is None else budget.silence
+    doubtful = not missed and silence > allowed and found.noise >= min(allowed, silence - allowed)
+    if silence > allowed + found.noise:
         missed.append(
-            f"The longest silence was {silence * 1000:.0f} ms, {budget.silence * 1000:.0f} ms are allowed,"
+            f"The longest silence was {silence * 1000:.0f} ms, {allowed * 1000:.0f} ms are allowed,"
             f" {found.noise * 1000:.0f} ms is this machine's noise."
         )
-    return Judgement(
-        verdict=Verdict.MISSED if missed else Verdict.NOISE if over else Verdict.KEPT, missed=tuple(missed)
-    )
+    verdict = Verdict.MISSED if missed else Verdict.NOISE if silence > allowed else Verdict.KEPT
+    return Judgement(verdict=verdict, missed=tuple(missed), doubtful=doubtful)
 
 
 def curve(
