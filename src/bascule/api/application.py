@@ -77,6 +77,6 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     for module in (*_PUBLIC, *_ADMIN):
         app.include_router(module.router)
-    app.add_middleware(Gate, context=context)
+    app.add_middleware(Gate)
     problems.install(app)
     return app

@@ -23,8 +23,8 @@ _OPEN_PATHS = {"/v2/zone", "/v1/health", "/openapi.json", "/docs", "/docs/oauth2
 class Gate:
     """ASGI middleware. The body is read whole here, because the signature covers it, and handed on."""
 
-    def __init__(self, app: ASGIApp, context: Context) -> None:
-        self._app, self._context = app, context
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer 403 or 413 in the route's place."""
@@ -33,7 +33,7 @@ class Gate:
             return
         try:
             body = await _read(Request(scope, receive))
-            sender = await self._sender(Request(scope), body)
+            sender = await _sender(Request(scope), body)
         except BasculeError as error:
             response = response_of(error)
             if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -43,23 +43,26 @@ class Gate:
             return
         await self._app(scope, _replay(body, receive), _recorded(scope, send, sender))
 
-    async def _sender(self, request: Request, body: bytes) -> str:
-        """Who asks. Raises Forbidden."""
-        path = request.scope["path"]
-        if path in _OPEN_PATHS:
-            return "anybody"
-        if path == "/v2" or path.startswith("/v2/"):
-            return await run_in_threadpool(verify, self._context, request, body)
-        if path == "/admin" or path.startswith("/admin/"):
-            self._check_token(request)
-            return "an operator"
-        return "anybody"
 
-    def _check_token(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        known = hmac.compare_digest(token.encode(), self._context.admin_token.encode())
-        if scheme.lower() != "bearer" or not known:
-            raise Forbidden("The operators' API wants 'Authorization: Bearer' and the token in BASCULE_ADMIN_TOKEN.")
+async def _sender(request: Request, body: bytes) -> str:
+    """Who asks. Raises Forbidden."""
+    context: Context = request.app.state.context
+    path = request.scope["path"]
+    if path in _OPEN_PATHS:
+        return "anybody"
+    if path == "/v2" or path.startswith("/v2/"):
+        return await run_in_threadpool(verify, context, request, body)
+    if path == "/admin" or path.startswith("/admin/"):
+        _check_token(context, request)
+        return "an operator"
+    return "anybody"
+
+
+def _check_token(context: Context, request: Request) -> None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    known = hmac.compare_digest(token.encode(), context.admin_token.encode())
+    if scheme.lower() != "bearer" or not known:
+        raise Forbidden("The operators' API wants 'Authorization: Bearer' and the token in BASCULE_ADMIN_TOKEN.")
 
 
 async def _read(request: Request) -> bytes:

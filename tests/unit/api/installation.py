@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
@@ -100,18 +101,10 @@ def reference(response: httpx.Response) -> str:
 
 @contextmanager
 def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int = 0) -> Iterator[Installation]:
-    """An installation with an address pool, an LB node, a hypervisor and an API key. Port 0 is one of its own."""
+    """An installation with an address pool, an LB node, a hypervisor and an API key; with a port, on that."""
     engine = open_database(database_url)
     database = Database(engine)
-    context = Context(
-        database=database,
-        clock=SystemClock(),
-        admin_token=ADMIN_TOKEN,
-        zone="test-1",
-        public_url="",
-        new_hash_seed=itertools.count(1).__next__,
-    )
-    with served(create_app(context), port) as url, ExitStack() as stack:
+    with _in_place(_context(database), port) as url, ExitStack() as stack:
         # One client for each kind of caller: they differ in what they sign with.
         users, operators, strangers = (
             stack.enter_context(httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES, timeout=60))
@@ -131,6 +124,37 @@ def installation(database_url: str, *, network: str = "192.0.2.0/29", port: int 
     engine.dispose()
 
 
+def _context(database: Database) -> Context:
+    return Context(
+        database=database,
+        clock=SystemClock(),
+        admin_token=ADMIN_TOKEN,
+        zone="test-1",
+        public_url="",
+        new_hash_seed=itertools.count(1).__next__,
+    )
+
+
+@contextmanager
+def _in_place(context: Context, port: int) -> Iterator[str]:
+    """The URL of an application over this context; where the port does not matter, of the one of this process."""
+    if port:
+        with served(create_app(context), port) as url:
+            yield url
+        return
+    app, url = _the_one()
+    before, app.state.context = app.state.context, context
+    yield url
+    app.state.context = before
+
+
+@cache
+def _the_one() -> tuple[FastAPI, str]:
+    """An application and its URL until this process ends: to build, start and stop one takes longer than most tests."""
+    app = create_app(_context(Database(open_database("sqlite://"))))
+    return app, _Served(app).url
+
+
 def _furnish(operators: httpx.Client, network: str) -> tuple[str, str]:
     agent = {"agent-url": "http://192.0.2.1:7701", "agent-token": "a-token-of-an-agent"}
     created(operators.post("/admin/v1/address-pools", json={"name": "public", "network": network}))
@@ -143,16 +167,28 @@ def _furnish(operators: httpx.Client, network: str) -> tuple[str, str]:
 @contextmanager
 def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The application's URL while it answers."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-    # asyncio sends at once (TCP_NODELAY) only where the protocol is named; else each answer waits 40 ms for an ACK.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    server = _Served(app, port)
+    yield server.url
+    server.end()
+
+
+class _Served:
+    """An application that answers at `url`, in a thread that ends with the process at the latest."""
+
+    def __init__(self, app: FastAPI, port: int = 0) -> None:
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        # asyncio sends at once (TCP_NODELAY) only where the protocol is named; else each answer waits 40 ms for an ACK.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.005)
+
+    def end(self) -> None:
+        """Stop answering."""
+        self._server.should_exit = True
+        self._thread.join()
