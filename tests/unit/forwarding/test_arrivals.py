@@ -24,7 +24,7 @@ class Kernel:
     """What nftables was told last, and a clock."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, int]] = []
+        self.told: list[dict[tuple[str, str], int]] = []
         self.time = 100.0
         self.broken = False
         self.arrivals = Arrivals(self.tell, lambda: self.time)
@@ -33,8 +33,8 @@ class Kernel:
         """Read the elements with their time-outs in milliseconds."""
         if self.broken:
             raise SystemFailure("nft is not installed.")
-        found = re.findall(r"add element inet bascule-arrivals awaited[46] \{ (\S+ \. \d+) timeout (\d+)ms \}", script)
-        self.told.append({place: int(left) for place, left in found})
+        element = r"add element inet bascule-arrivals (\w+)[46] \{ (\S+) \. 8080 timeout (\d+)ms \}"
+        self.told.append({(name, address): int(left) for name, address, left in re.findall(element, script)})
 
 
 def test_nothing_is_said_while_everybody_is_here() -> None:
@@ -49,7 +49,7 @@ def test_who_is_awaited_is_held_back_until_it_settled() -> None:
     """From the first rule until shortly after it came, and not longer, whether or not anybody looks again."""
     kernel = Kernel()
     kernel.arrivals.enforce([rule(ONE), rule(SIX)], {SIX})
-    assert kernel.told == [{"10.0.0.1 . 8080": 10_000}]
+    assert kernel.told == [{("awaited", "10.0.0.1"): 10_000}]
     kernel.time += 1
     kernel.arrivals.enforce([rule(ONE), rule(SIX)], {SIX})
     assert len(kernel.told) == 1
@@ -64,11 +64,11 @@ def test_who_is_awaited_is_held_back_until_it_settled() -> None:
 
 
 def test_the_moment_after_it_came_is_short() -> None:
-    """The time-out is renewed to a short one in the pass that finds the instance."""
+    """From the pass that finds the instance its clients may be heard, and the time is a short one."""
     kernel = Kernel()
     kernel.arrivals.enforce([rule(SIX)], set())
     kernel.arrivals.enforce([rule(SIX)], {SIX})
-    assert kernel.told == [{"fd00::1 . 8080": 10_000}, {"fd00::1 . 8080": round(SETTLING * 1000)}]
+    assert kernel.told == [{("awaited", "fd00::1"): 10_000}, {("settling", "fd00::1"): round(SETTLING * 1000)}]
 
 
 def test_a_rule_that_goes_holds_nobody_back() -> None:
@@ -86,4 +86,4 @@ def test_without_nftables_nobody_is_held_back() -> None:
     kernel.arrivals.enforce([rule(ONE)], set())
     kernel.broken = False
     kernel.arrivals.enforce([rule(ONE)], set())
-    assert kernel.told == [{"10.0.0.1 . 8080": 10_000}]
+    assert kernel.told == [{("awaited", "10.0.0.1"): 10_000}]

@@ -2,9 +2,11 @@
 
 An instance that moves here may speak first: it sends again what it said last. Until a program is on its interface, and
 until the first packet of a connection came through the tunnel, that would leave with the instance's own address, and
-the client would reset the connection. So packets of its services' ports that begin no connection are dropped until
-some time after it came, unless their receiver was heard of meanwhile: TCP sends them again. Who was heard of by the
-tunnel taught the program its connection, whose replies carry the VIP; who was heard of directly is answered directly.
+the client would reset the connection. So packets of its services' ports that begin no connection are dropped, and TCP
+sends them again: all of them while the instance is *awaited*, until the program is on its interface; then, while it is
+*settling*, those whose receiver was not heard of since. Who is heard of by the tunnel teaches the program its
+connection, whose replies carry the VIP; who is heard of directly is answered directly. Who was heard of before the
+program was there would be answered by no VIP.
 
 The kernel forgets each entry by itself, so a process that dies leaves nothing behind.
 """
@@ -27,12 +29,15 @@ _REFRESH = 3.0
 _TABLE = "inet bascule-arrivals"
 _FAMILY = """\
 add set {table} awaited{version} {{ type {kind} . inet_service; flags timeout; }}
+add set {table} settling{version} {{ type {kind} . inet_service; flags timeout; }}
 add set {table} heard{version} {{ type {kind} . inet_service . {kind} . inet_service; \
 flags dynamic,timeout; timeout 10s; size 65535; }}
 flush set {table} awaited{version}
-add rule {table} forward {ip} daddr . tcp dport @awaited{version} \
+flush set {table} settling{version}
+add rule {table} forward {ip} daddr . tcp dport @settling{version} \
 update @heard{version} {{ {ip} saddr . tcp sport . {ip} daddr . tcp dport }}
-add rule {table} forward tcp flags & syn == 0 {ip} saddr . tcp sport @awaited{version} \
+add rule {table} forward tcp flags & syn == 0 {ip} saddr . tcp sport @awaited{version} drop
+add rule {table} forward tcp flags & syn == 0 {ip} saddr . tcp sport @settling{version} \
 {ip} daddr . tcp dport . {ip} saddr . tcp sport != @heard{version} drop
 """
 _FRAME = f"""\
@@ -69,28 +74,31 @@ class Arrivals:
         self._awaited = awaited
         wanted = (awaited, frozenset(self._settling))
         if wanted != self._written or (awaited and now - self._written_at > _REFRESH):
-            held = dict.fromkeys(awaited, _KEPT) | {place: end - now for place, end in self._settling.items()}
-            if self._write(held):
+            settling = {place: end - now for place, end in self._settling.items()}
+            if self._write(dict.fromkeys(awaited, _KEPT), settling):
                 self._written, self._written_at = wanted, now
 
-    def _write(self, held: Mapping[Place, float]) -> bool:
+    def _write(self, awaited: Mapping[Place, float], settling: Mapping[Place, float]) -> bool:
         try:
-            self._tell(script(held))
+            self._tell(script(awaited, settling))
         except SystemFailure:
             return False
         return True
 
 
-def script(held: Mapping[Place, float]) -> str:
-    """What nftables shall hold back, each for so many seconds, in one transaction. Nothing at all when it is nobody."""
-    if not held:
+def script(awaited: Mapping[Place, float], settling: Mapping[Place, float]) -> str:
+    """Whom nftables shall hold back, each for so many seconds, in one transaction. Nothing at all when it is nobody."""
+    if not awaited and not settling:
         return f"add table {_TABLE}\ndelete table {_TABLE}\n"
-    return _FRAME + "".join(_element(address, port, left) for (address, port), left in held.items())
+    return _FRAME + _elements("awaited", awaited) + _elements("settling", settling)
 
 
-def _element(address: IPAddress, port: int, left: float) -> str:
-    milliseconds = max(1, round(left * 1000))
-    return f"add element {_TABLE} awaited{address.version} {{ {address} . {port} timeout {milliseconds}ms }}\n"
+def _elements(name: str, held: Mapping[Place, float]) -> str:
+    milliseconds = {place: max(1, round(left * 1000)) for place, left in held.items()}
+    return "".join(
+        f"add element {_TABLE} {name}{address.version} {{ {address} . {port} timeout {left}ms }}\n"
+        for (address, port), left in milliseconds.items()
+    )
 
 
 def _tell_nftables(words: str) -> None:

@@ -39,10 +39,11 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """One row a fault; fits a terminal, so silences are in milliseconds and those of TCP and UDP are one."""
     heads = ("broken", "moved", "silence\nms", "lost", "refused", "noise\nms", "well\ns")
     made = Table(
-        Column("fault", overflow="fold"),
+        "fault",
         *(Column(head, no_wrap=True, justify="right") for head in heads),
         "",
         box=SIMPLE_HEAD,
+        show_edge=False,
         padding=0,
     )
     for each in outcomes:
