@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from contextlib import ExitStack
 from ipaddress import IPv4Address
 
 import pytest
@@ -51,29 +52,31 @@ def silent(client: socket.socket) -> None:
 
 def test_an_awaited_instance_waits_until_it_is_spoken_to() -> None:
     """What it says is held back until it is here and its client was heard since, not before; new connections begin."""
-    with Path3() as hosts:
-        listener = hosts.inside("vm", lambda: socket.create_server((str(INSTANCE), PORT)))
-        client = hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10))
-        server, _ = listener.accept()
+    with Path3() as hosts, ExitStack() as stack:
+        listener = stack.enter_context(hosts.inside("vm", lambda: socket.create_server((str(INSTANCE), PORT))))
+
+        def connected() -> tuple[socket.socket, socket.socket]:
+            place = (str(INSTANCE), PORT)
+            client = hosts.inside("client", lambda: socket.create_connection(place, timeout=10))
+            server, _ = listener.accept()
+            return stack.enter_context(client), stack.enter_context(server)
+
+        (eager, first), (quiet, second) = connected(), connected()
         arrivals = Arrivals()
         hosts.inside("hv", lambda: arrivals.enforce([RULE], set()))
-        server.sendall(b"before it came\n")
-        with hosts.inside("client", lambda: socket.create_connection((str(INSTANCE), PORT), timeout=10)) as another:
-            accepted, _ = listener.accept()
-            # Heard too early: no program is on the interface that would translate the reply.
-            client.sendall(b"are you there?\n")
-            assert server.recv(100) == b"are you there?\n"
-            silent(client)
-            hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
-            silent(client)
-            client.sendall(b"and now?\n")
-            assert client.recv(100) == b"before it came\n"
-            another.sendall(b"hello\n")
-            accepted.sendall(b"welcome\n")
-            assert another.recv(100) == b"welcome\n"
-            accepted.close()
-        for each in (client, server, listener):
-            each.close()
+        connected()
+        for server in (first, second):
+            server.sendall(b"before it came\n")
+        # Heard too early: no program is on the interface that would translate the reply.
+        eager.sendall(b"are you there?\n")
+        assert first.recv(100) == b"are you there?\n"
+        silent(eager)
+        hosts.inside("hv", lambda: arrivals.enforce([RULE], {INSTANCE}))
+        silent(quiet)
+        quiet.sendall(b"and now?\n")
+        assert quiet.recv(100) == b"before it came\n"
+        # It asks again, for its question was not acknowledged.
+        assert eager.recv(100) == b"before it came\n"
 
 
 def test_who_settled_may_speak() -> None:
